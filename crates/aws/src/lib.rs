@@ -1,0 +1,3 @@
+//! The AWS IoT data plane contract as pure code: API shapes and errors, Signature Version 4, events.
+
+pub mod events;

@@ -1,0 +1,115 @@
+//! Everything that can happen to a shard.
+
+use core::net::SocketAddr;
+use std::sync::Arc;
+
+use bitts_mqtt::{Connect, ConnectVersion, DecodeError, Packet};
+
+use crate::command::Command;
+use crate::message::Message;
+use crate::record::Lsn;
+use crate::slot::ShardId;
+
+/// A Network Connection, named by whoever holds its socket; a name is not used twice.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ConnId {
+    /// Position in the holder's table; small and reused.
+    pub index: u32,
+    /// Tells users of one position apart.
+    pub generation: u32,
+}
+
+/// A question whose answer somebody waits for; named by whoever asks.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct ReplyId(pub u64);
+
+/// Where a connection comes from, and what the outside world lends it.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// The client's address.
+    pub source: SocketAddr,
+    /// The listener's address.
+    pub target: SocketAddr,
+    /// 128 random bits: names the session, and the client where it sent no Client Identifier.
+    pub entropy: u128,
+}
+
+/// How a connection ended without a packet that says so.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Loss {
+    /// The peer closed it, or the network broke it.
+    Broken,
+    /// The client took no byte for the time that [`crate::Violation::NotReading`] names.
+    NotReading,
+    /// A packet was begun and not finished in time.
+    PacketTooSlow,
+}
+
+/// One event for a shard.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// The first packet of a connection is a CONNECT for a client of this shard.
+    Connect {
+        /// The connection.
+        conn: ConnId,
+        /// What it asks for.
+        connect: &'a Connect<'a>,
+        /// Where it comes from.
+        origin: Origin,
+    },
+    /// A packet on a connection that was accepted.
+    Packet {
+        /// The connection.
+        conn: ConnId,
+        /// What it says.
+        packet: &'a Packet<'a>,
+    },
+    /// Bytes on a connection that are not a Control Packet.
+    Undecodable {
+        /// The connection.
+        conn: ConnId,
+        /// What is wrong with them.
+        error: DecodeError,
+        /// Where they were the connection's first packet: which protocol it asked for.
+        first: Option<ConnectVersion>,
+    },
+    /// The connection is gone.
+    Lost {
+        /// The connection.
+        conn: ConnId,
+        /// How.
+        loss: Loss,
+    },
+    /// The connection takes no more bytes for now.
+    Congested {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// The connection takes bytes again.
+    Writable {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// A message that another shard accepted and that sessions or groups here may want.
+    Message(Arc<Message>),
+    /// Something else from a shard (or from this one, for a later turn).
+    Parcel {
+        /// Who sent it.
+        from: ShardId,
+        /// What it is.
+        parcel: crate::outbox::Parcel,
+    },
+    /// A command for something this shard owns.
+    Command {
+        /// What is asked.
+        command: Command,
+        /// Who waits for the answer.
+        reply: ReplyId,
+    },
+    /// Everything this shard handed to the store up to this position is durable.
+    Durable(Lsn),
+    /// The moment that [`crate::Shard::deadline`] named has come.
+    Tick,
+    /// The server shuts down: every connection ends, every session stays.
+    Shutdown,
+}

@@ -1,0 +1,33 @@
+//! The core of Bitts: sessions, routing, delivery and ownership.
+//!
+//! [`Shard::handle`] applies one [`Input`] and appends what must happen next to an [`Outbox`]. It has
+//! no clock, no socket, no disk, no thread and no randomness it was not given; `bitts-server` runs one
+//! shard per core, `bitts-sim` runs many from a seed. Start reading in `shard.rs`.
+
+pub mod command;
+mod input;
+mod limits;
+mod message;
+mod outbox;
+mod presence;
+mod publish;
+mod reason;
+pub mod record;
+mod route;
+mod session;
+mod shard;
+mod slot;
+mod time;
+mod timers;
+
+pub use input::{ConnId, Input, Loss, Origin, ReplyId};
+pub use limits::Limits;
+pub use message::{Message, NewMessage};
+pub use outbox::{Close, Frame, Member, Outbox, Parcel, SessionRef};
+pub use reason::{Cause, Dropped, Stats, Violation};
+pub use record::Lsn;
+pub use route::Interest;
+pub use session::assigned_client_id;
+pub use shard::Shard;
+pub use slot::{NameKey, Placement, SHARDS_MAX, SLOTS, ShardId, ShardSet, Slot};
+pub use time::{Moment, Now};

@@ -1,0 +1,209 @@
+//! Everything a turn of a shard asks of the outside world.
+//!
+//! Owned and reused by the caller: clearing it keeps its capacity, so a turn allocates nothing. What
+//! it holds is performed in this order: records and entries to the store, parcels and messages to
+//! other shards, replies, frames, closes. Other shards therefore know of a message before its
+//! publisher's acknowledgement leaves.
+
+use std::sync::Arc;
+
+use bitts_mqtt::{PacketId, SubscriptionOptions};
+
+use crate::command::Reply;
+use crate::input::{ConnId, ReplyId};
+use crate::message::Message;
+use crate::record::{Batch, Entry, Lsn};
+use crate::slot::{ShardId, ShardSet};
+
+/// An encoded packet for one connection: a range of [`Outbox::bytes`], shared between receivers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Frame {
+    /// Who gets it.
+    pub conn: ConnId,
+    /// Where it begins in [`Outbox::bytes`].
+    pub start: u32,
+    /// How long it is.
+    pub len: u32,
+    /// Where in the packet this receiver's Packet Identifier goes; 0 for nowhere.
+    pub packet_id_at: u32,
+    /// The Packet Identifier to write there.
+    pub packet_id: u16,
+}
+
+/// How a connection is to be closed, once its frames are written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Close {
+    /// Send what is queued, then FIN; reset after at most a second.
+    Flush,
+    /// The peer is gone or must get nothing: drop it.
+    Now,
+}
+
+/// A session as other shards name it.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct SessionRef {
+    /// Its owner.
+    pub shard: ShardId,
+    /// Position in the owner's table.
+    pub index: u32,
+    /// Tells users of one position apart.
+    pub generation: u32,
+}
+
+/// A member of a `$share` group.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Its session.
+    pub session: SessionRef,
+    /// Granted QoS and the other options.
+    pub options: SubscriptionOptions,
+    /// Subscription Identifier, 0 for none.
+    pub identifier: u32,
+    /// Its session outlives its connection.
+    pub persistent: bool,
+    /// It is connected.
+    pub connected: bool,
+}
+
+/// What shards tell each other beside messages.
+#[derive(Clone, Debug)]
+pub enum Parcel {
+    /// Keep this as its topic's retained message; an empty payload removes it. To the topic's owner.
+    Retain(Arc<Message>),
+    /// Which retained messages match? To every shard that may own one.
+    RetainedWanted {
+        /// Who asks.
+        session: SessionRef,
+        /// Which of its questions this belongs to.
+        scan: u32,
+        /// The Topic Filter, without a `$share` prefix.
+        filter: Arc<str>,
+        /// Go on behind this topic.
+        after: Option<Box<str>>,
+    },
+    /// Some retained messages that match.
+    RetainedFound {
+        /// Who asked.
+        session: SessionRef,
+        /// Which of its questions this belongs to.
+        scan: u32,
+        /// What was found in this step.
+        messages: Vec<Arc<Message>>,
+        /// There may be more behind this topic.
+        next: Option<Box<str>>,
+    },
+    /// Make or change a group's member. To the group's owner.
+    Join {
+        /// The whole filter, `$share/{ShareName}/{filter}`.
+        group: Arc<str>,
+        /// The member.
+        member: Member,
+        /// The SUBSCRIBE that waits for [`Parcel::Joined`], if any.
+        packet_id: Option<PacketId>,
+    },
+    /// The group's owner routes for this member from now on. To the member's owner.
+    Joined {
+        /// The member.
+        session: SessionRef,
+        /// The whole filter.
+        group: Arc<str>,
+        /// The SUBSCRIBE that waits.
+        packet_id: PacketId,
+        /// It is a member; otherwise the group has as many as it may.
+        accepted: bool,
+    },
+    /// A member left. To the group's owner.
+    Leave {
+        /// The whole filter.
+        group: Arc<str>,
+        /// The member.
+        session: SessionRef,
+    },
+    /// A message for one member of a group. To the member's owner.
+    Deliver {
+        /// The whole filter.
+        group: Arc<str>,
+        /// The member chosen.
+        session: SessionRef,
+        /// The message.
+        message: Arc<Message>,
+        /// How many members were asked before.
+        tried: u16,
+    },
+    /// The member could not take it. To the group's owner, who asks another.
+    Undelivered {
+        /// The whole filter.
+        group: Arc<str>,
+        /// The member that was asked.
+        session: SessionRef,
+        /// The message.
+        message: Arc<Message>,
+        /// How many members were asked, this one included.
+        tried: u16,
+    },
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// What must become durable, by slot.
+    pub batches: Vec<Batch>,
+    /// Messages for the log.
+    pub entries: Vec<Entry>,
+    /// For one shard each, in order; this shard's own are for a later turn. Push these before
+    /// [`Outbox::messages`].
+    pub parcels: Vec<(ShardId, Parcel)>,
+    /// Messages for the shards that are interested. For a message with RETAIN the caller asks
+    /// [`crate::Interest::shards_for`] again after pushing the parcels and adds what it says: then a
+    /// session that subscribes meanwhile sees it retained or live, perhaps both, never neither.
+    pub messages: Vec<(ShardSet, Arc<Message>)>,
+    /// Answers to commands.
+    pub replies: Vec<(ReplyId, Reply)>,
+    /// Answers that may leave only once everything up to the position is durable.
+    pub gated_replies: Vec<(Lsn, ReplyId, Reply)>,
+    /// Encoded packets that [`Frame`]s point into.
+    pub bytes: Vec<u8>,
+    /// Frames that may leave at once, in order per connection.
+    pub frames: Vec<Frame>,
+    /// Frames that may leave only once everything up to the position is durable; positions never fall.
+    pub gated: Vec<(Lsn, Frame)>,
+    /// Connections to close, after their frames.
+    pub closes: Vec<(ConnId, Close)>,
+}
+
+impl Outbox {
+    /// Empties it and keeps its capacity, up to a megabyte of packets.
+    pub fn clear(&mut self) {
+        self.batches.clear();
+        self.entries.clear();
+        self.parcels.clear();
+        self.messages.clear();
+        self.replies.clear();
+        self.gated_replies.clear();
+        self.bytes.clear();
+        self.bytes.shrink_to(1 << 20);
+        self.frames.clear();
+        self.gated.clear();
+        self.closes.clear();
+    }
+
+    /// The bytes of a frame, before its Packet Identifier is written.
+    #[must_use]
+    pub fn frame_bytes(&self, frame: &Frame) -> &[u8] {
+        let start = frame.start as usize;
+        self.bytes.get(start..start + frame.len as usize).unwrap_or_default()
+    }
+
+    /// Appends a frame to a connection's write buffer.
+    ///
+    /// Hot: once per delivery. One copy.
+    pub fn copy_frame(&self, frame: &Frame, out: &mut Vec<u8>) {
+        let at = out.len() + frame.packet_id_at as usize;
+        out.extend_from_slice(self.frame_bytes(frame));
+        if frame.packet_id_at != 0
+            && let Some(place) = out.get_mut(at..at + 2)
+        {
+            place.copy_from_slice(&frame.packet_id.to_be_bytes());
+        }
+    }
+}

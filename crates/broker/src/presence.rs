@@ -1,0 +1,205 @@
+//! Lifecycle events, and what is remembered of clients that are gone.
+//!
+//! Events go the ordinary way of a message (contract `mqtt-broker.md` §9) and are made only where
+//! somebody subscribes to them. Client ids with `+` or `#` cause none (B-15).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bitts_aws::events::{Connected, Disconnected, Subscriptions, event_topic};
+use bitts_mqtt::QoS;
+
+use crate::command::ConnectionInfo;
+use crate::message::NewMessage;
+use crate::outbox::Outbox;
+use crate::reason::Cause;
+use crate::session::{Session, uuid_text};
+use crate::shard::{Map, Shard, map};
+use crate::time::{Moment, Now};
+use crate::timers::Reminder;
+
+/// Who a client is while nobody asks for credentials.
+const PRINCIPAL: &str = "anonymous";
+
+/// What is remembered of a client whose session is gone.
+#[derive(Debug)]
+struct Disconnect {
+    info: ConnectionInfo,
+    at: Moment,
+    version_number: u32,
+}
+
+/// The disconnects of the last 30 minutes whose sessions ended, by client id.
+#[derive(Debug)]
+pub(crate) struct Disconnects {
+    by_client: Map<Arc<str>, Box<Disconnect>>,
+    /// In the order in which they are forgotten; entries that were replaced since are passed over.
+    order: VecDeque<(Moment, Arc<str>)>,
+}
+
+impl Disconnects {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { by_client: map(seed), order: VecDeque::new() }
+    }
+
+    /// What the version number of the next connection counts on from.
+    pub(crate) fn next_version(&mut self, client_id: &str) -> u32 {
+        self.by_client.remove(client_id).map_or(u32::MAX, |held| held.version_number)
+    }
+
+    pub(crate) fn find(&self, client_id: &str) -> Option<&ConnectionInfo> {
+        self.by_client.get(client_id).map(|held| &held.info)
+    }
+
+    fn forget_first(&mut self) -> bool {
+        let Some((at, client_id)) = self.order.pop_front() else { return false };
+        if self.by_client.get(&client_id).is_some_and(|held| held.at <= at) {
+            self.by_client.remove(&client_id);
+        }
+        true
+    }
+}
+
+impl Session {
+    /// What GetConnection says of it (GC-1, GC-2, GC-5).
+    pub(crate) fn info(&self, now: Now, memory_seconds: u64) -> ConnectionInfo {
+        let connected = self.connection.is_some();
+        let is_recent = self.disconnected_at.plus_seconds(memory_seconds) > now.moment;
+        let gone = !connected && is_recent;
+        let origin = self.connection.as_ref().map(|connection| connection.origin);
+        ConnectionInfo {
+            client_id: self.client_id.to_string(),
+            connected,
+            clean_session: !self.is_persistent(),
+            connected_since: connected.then_some(self.changed_unix_ms),
+            disconnected_since: gone.then_some(self.changed_unix_ms),
+            disconnect_reason: self.cause.filter(|_| gone),
+            keep_alive: Some(self.keep_alive),
+            session_expiry: self.is_persistent().then_some(self.expiry),
+            source: origin.map(|origin| origin.source),
+            target: origin.map(|origin| origin.target),
+            mqtt5: self.is_mqtt5(),
+            subscriptions: self.subscriptions.len(),
+            queued: self.queued(),
+        }
+    }
+}
+
+impl Shard {
+    /// The session is gone; GetConnection still tells of it for a while (GC-3, GC-6).
+    pub(crate) fn remember_disconnect(&mut self, now: Moment, session: &Session) {
+        let memory = self.limits.disconnect_memory_seconds;
+        let at = session.disconnected_at.plus_seconds(memory);
+        if at <= now {
+            return;
+        }
+        let as_of = Now { moment: now, unix_ms: 0 };
+        let mut info = session.info(as_of, memory);
+        info.subscriptions = 0;
+        info.queued = 0;
+        let client_id = Arc::clone(&session.client_id);
+        let version_number = session.version_number;
+        let held = Box::new(Disconnect { info, at, version_number });
+        self.disconnects.by_client.insert(Arc::clone(&client_id), held);
+        if self.disconnects.order.is_empty() {
+            self.timers.remind(at, Reminder::Disconnects);
+        }
+        self.disconnects.order.push_back((at, client_id));
+        if self.disconnects.order.len() > self.limits.disconnects_remembered_max {
+            self.disconnects.forget_first();
+        }
+    }
+
+    pub(crate) fn forget_disconnects(&mut self, now: Moment) {
+        while self.disconnects.order.front().is_some_and(|(at, _)| *at <= now) {
+            self.disconnects.forget_first();
+        }
+        if let Some((at, _)) = self.disconnects.order.front() {
+            self.timers.remind(*at, Reminder::Disconnects);
+        }
+    }
+
+    pub(crate) fn announce_connected(&mut self, now: Now, index: u32, out: &mut Outbox) {
+        let Some(topic) = self.topic_of_event("presence/connected", index) else { return };
+        let session = self.session(index);
+        let source = session.connection.as_ref().map(|held| held.origin.source.ip().to_string());
+        let payload = Connected {
+            client_id: &session.client_id,
+            timestamp: now.unix_ms,
+            session_identifier: &uuid_text(session.identifier),
+            principal_identifier: PRINCIPAL,
+            ip_address: source.as_deref().unwrap_or_default(),
+            version_number: u64::from(session.version_number),
+        }
+        .json();
+        self.publish_event(now, topic, payload, out);
+    }
+
+    pub(crate) fn announce_disconnected(
+        &mut self,
+        now: Now,
+        index: u32,
+        cause: Cause,
+        out: &mut Outbox,
+    ) {
+        let Some(topic) = self.topic_of_event("presence/disconnected", index) else { return };
+        let session = self.session(index);
+        let payload = Disconnected {
+            client_id: &session.client_id,
+            timestamp: now.unix_ms,
+            session_identifier: &uuid_text(session.identifier),
+            principal_identifier: PRINCIPAL,
+            reason: cause.disconnect_reason(),
+            version_number: u64::from(session.version_number),
+        }
+        .json();
+        self.publish_event(now, topic, payload, out);
+    }
+
+    pub(crate) fn announce_subscriptions(
+        &mut self,
+        now: Now,
+        index: u32,
+        subscribed: bool,
+        filters: &[&str],
+        out: &mut Outbox,
+    ) {
+        let event =
+            if subscribed { "subscriptions/subscribed" } else { "subscriptions/unsubscribed" };
+        let Some(topic) = self.topic_of_event(event, index).filter(|_| !filters.is_empty()) else {
+            return;
+        };
+        let session = self.session(index);
+        let event = Subscriptions {
+            client_id: &session.client_id,
+            timestamp: now.unix_ms,
+            session_identifier: &uuid_text(session.identifier),
+            principal_identifier: PRINCIPAL,
+            topics: filters,
+        };
+        let payload = if subscribed { event.subscribed_json() } else { event.unsubscribed_json() };
+        self.publish_event(now, topic, payload, out);
+    }
+
+    /// The topic of an event, if it is to be published at all.
+    fn topic_of_event(&mut self, event: &str, index: u32) -> Option<String> {
+        let client_id = &self.sessions.get(index as usize)?.client_id;
+        if client_id.contains(['+', '#']) {
+            return None;
+        }
+        let topic = event_topic(event, client_id);
+        (!self.interest.shards_for(&topic).is_empty()).then_some(topic)
+    }
+
+    fn publish_event(&mut self, now: Now, topic: String, payload: Vec<u8>, out: &mut Outbox) {
+        let message = NewMessage {
+            topic,
+            payload: payload.into(),
+            qos: QoS::One,
+            retain: false,
+            properties: Vec::new(),
+            message_expiry_interval: None,
+        };
+        self.publish_new(now, &message, out);
+    }
+}

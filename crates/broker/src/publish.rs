@@ -1,0 +1,172 @@
+//! The way of an accepted message: retained store, log, sessions here, groups here, other shards.
+//!
+//! [`Shard::publish`] is where a message enters, whoever published it; [`Shard::on_message`] is where
+//! it arrives on the other shards that want it.
+
+use std::sync::Arc;
+
+use bitts_mqtt::QoS;
+
+use crate::message::{Message, NewMessage};
+use crate::outbox::{Outbox, Parcel};
+use crate::record::{Entry, Lsn, Record};
+use crate::route::{Matches, Merged, Subscriber};
+use crate::session::{Delivery, Identifiers, Transit};
+use crate::shard::Shard;
+use crate::slot::NameKey;
+use crate::time::Now;
+
+/// What became of a message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Published {
+    /// Somebody may want it.
+    pub(crate) matched: bool,
+    /// The position at which everything that was promised is durable.
+    pub(crate) gate: Option<Lsn>,
+}
+
+impl Shard {
+    /// Sends a message everywhere it belongs. Hot: once per PUBLISH.
+    pub(crate) fn publish(
+        &mut self,
+        now: Now,
+        transit: &mut Transit<'_>,
+        out: &mut Outbox,
+    ) -> Published {
+        let mut gate = None;
+        if transit.retain {
+            let message = transit.park();
+            let owner = self.placement.owner_of(&message.topic);
+            if owner == self.id {
+                gate = Some(self.retain(message));
+            } else {
+                out.parcels.push((owner, Parcel::Retain(message)));
+            }
+        }
+        let mut matches = std::mem::take(&mut self.matches);
+        self.router.find(transit.topic, &mut matches);
+        let matched = !matches.subscribers.is_empty()
+            || !matches.groups.is_empty()
+            || !matches.others.is_empty();
+        if (transit.qos > QoS::Zero && matches.persistent) || transit.received.is_some() {
+            let slot = self.placement.slot_of(transit.topic);
+            let (lsn, received) = (self.lsn, transit.received.clone());
+            out.entries.push(Entry { slot, lsn, message: transit.park(), received });
+            gate = Some(lsn);
+        }
+        if !matches.others.is_empty() {
+            out.messages.push((matches.others, transit.park()));
+        }
+        self.deliver_matches(now, transit, &mut matches, out);
+        self.matches = matches;
+        Published { matched, gate }
+    }
+
+    /// A message from another shard, which saw to everything but our sessions and groups.
+    pub(crate) fn on_message(&mut self, now: Now, message: &Arc<Message>, out: &mut Outbox) {
+        let mut transit = Transit::parked(message);
+        let mut matches = std::mem::take(&mut self.matches);
+        self.router.find(&message.topic, &mut matches);
+        self.deliver_matches(now, &mut transit, &mut matches, out);
+        self.matches = matches;
+    }
+
+    fn deliver_matches(
+        &mut self,
+        now: Now,
+        transit: &mut Transit<'_>,
+        matches: &mut Matches,
+        out: &mut Outbox,
+    ) {
+        if matches.filters > 1 {
+            matches.subscribers.sort_by_key(|held| held.session);
+            for held in matches.subscribers.chunk_by(|a, b| a.session == b.session) {
+                self.deliver_merged(now, transit, held, out);
+            }
+        } else {
+            for held in &matches.subscribers {
+                self.deliver_merged(now, transit, std::slice::from_ref(held), out);
+            }
+        }
+        for group in &matches.groups {
+            self.deliver_to_group(now, *group, transit, out);
+        }
+    }
+
+    /// One copy for a session, whatever number of its subscriptions match: the highest QoS, every
+    /// Subscription Identifier [MQTT-3.3.4-2..5], and none to a publisher that wants none of its own
+    /// [MQTT-3.8.3-3].
+    fn deliver_merged(
+        &mut self,
+        now: Now,
+        transit: &mut Transit<'_>,
+        held: &[Subscriber],
+        out: &mut Outbox,
+    ) {
+        let Some(first) = held.first() else { return };
+        if let [only] = held
+            && !only.options.no_local
+            && only.identifier == 0
+        {
+            let delivery = Delivery::new(transit, Merged::of(only.options), &[]);
+            self.deliver(now, only.session, transit, delivery, out);
+            return;
+        }
+        let own = self.sessions.get(first.session as usize).map_or(NameKey(0), |s| s.key);
+        let mut identifiers = Identifiers::new();
+        let mut merged: Option<Merged> = None;
+        for hold in held {
+            if hold.options.no_local && own == transit.publisher {
+                continue;
+            }
+            if hold.identifier != 0 {
+                identifiers.push(hold.identifier);
+            }
+            let this = Merged::of(hold.options);
+            merged = Some(merged.map_or(this, |merged| merged.with(hold.options)));
+        }
+        let Some(merged) = merged else { return };
+        let delivery = Delivery::new(transit, merged, &identifiers);
+        self.deliver(now, first.session, transit, delivery, out);
+    }
+
+    /// Keeps the message as its topic's retained one; this shard owns the topic.
+    pub(crate) fn retain(&mut self, message: Arc<Message>) -> Lsn {
+        let slot = self.placement.slot_of(&message.topic);
+        let lsn = self.record(slot, Record::Retained { message: Arc::clone(&message) });
+        let change = self.retained.keep(message);
+        self.interest.count_retained(change);
+        lsn
+    }
+
+    /// Whether a new retained message is beyond the limit; replacing one of ours never is.
+    pub(crate) fn is_retained_full(&self, topic: &str) -> bool {
+        self.interest.is_retained_full(&self.limits) && !self.retained.contains(topic)
+    }
+
+    /// Publishes a message that no client sent.
+    pub(crate) fn publish_new(
+        &mut self,
+        now: Now,
+        new: &NewMessage,
+        out: &mut Outbox,
+    ) -> Published {
+        self.stats.injected += 1;
+        let mut transit = Transit {
+            topic: &new.topic,
+            payload: &new.payload,
+            properties: &new.properties,
+            qos: new.qos,
+            retain: new.retain,
+            publisher: NameKey(0),
+            expires_at: new
+                .message_expiry_interval
+                .map(|seconds| now.moment.plus_seconds(u64::from(seconds))),
+            accepted_unix_ms: now.unix_ms,
+            received: None,
+            parked: None,
+            templates: Default::default(),
+        };
+        self.publish(now, &mut transit, out)
+    }
+}

@@ -1,0 +1,115 @@
+//! The `$share` groups this shard owns: who their members are and whose turn it is.
+//!
+//! Each message goes to one member [MQTT-4.8.2-4..6]: round robin among those connected, passing over
+//! one that says it cannot take more while another may. While nobody is connected but a member's
+//! session outlives its connection, QoS 1 and 2 wait here and go to the first that comes back.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use slab::Slab;
+
+use crate::message::Message;
+use crate::outbox::{Member, SessionRef};
+use crate::shard::Map;
+
+/// How often a message goes to one who must take it, because all others were asked.
+pub(crate) const ASKED_ALL: u16 = u16::MAX;
+
+/// One group.
+#[derive(Debug)]
+pub(crate) struct Group {
+    /// `$share/{ShareName}/{filter}`.
+    pub(crate) name: Arc<str>,
+    /// The filter alone.
+    pub(crate) filter: Arc<str>,
+    pub(crate) members: Vec<Member>,
+    pub(crate) parked: VecDeque<Arc<Message>>,
+    turn: usize,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Groups {
+    groups: Slab<Group>,
+    by_name: Map<Arc<str>, u32>,
+}
+
+impl Group {
+    /// Makes or changes a member; returns whether it is new.
+    pub(crate) fn put(&mut self, member: Member) -> bool {
+        match self.members.iter_mut().find(|held| held.session == member.session) {
+            Some(held) => {
+                *held = member;
+                false
+            }
+            None => {
+                self.members.push(member);
+                true
+            }
+        }
+    }
+
+    /// Removes a member; returns whether it was one.
+    pub(crate) fn remove(&mut self, session: SessionRef) -> bool {
+        let before = self.members.len();
+        self.members.retain(|held| held.session != session);
+        self.members.len() < before
+    }
+
+    /// The connected member whose turn it is.
+    pub(crate) fn next(&mut self) -> Option<&Member> {
+        let count = self.members.len();
+        let start = self.turn;
+        let at = (0..count)
+            .map(|step| (start + step) % count)
+            .find(|at| self.members.get(*at).is_some_and(|member| member.connected))?;
+        self.turn = at + 1;
+        self.members.get(at)
+    }
+
+    pub(crate) fn connected(&self) -> usize {
+        self.members.iter().filter(|member| member.connected).count()
+    }
+
+    /// A member's session outlives its connection, so messages may wait.
+    pub(crate) fn is_persistent(&self) -> bool {
+        self.members.iter().any(|member| member.persistent)
+    }
+}
+
+impl Groups {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { groups: Slab::new(), by_name: crate::shard::map(seed) }
+    }
+
+    pub(crate) fn position(&self, name: &str) -> Option<u32> {
+        self.by_name.get(name).copied()
+    }
+
+    pub(crate) fn at(&mut self, position: u32) -> Option<&mut Group> {
+        self.groups.get_mut(position as usize)
+    }
+
+    /// The group's position; `true` where it was made for this.
+    pub(crate) fn make(&mut self, name: &Arc<str>, filter: &str) -> (u32, bool) {
+        if let Some(position) = self.position(name) {
+            return (position, false);
+        }
+        let position = self.groups.insert(Group {
+            name: Arc::clone(name),
+            filter: filter.into(),
+            members: Vec::new(),
+            parked: VecDeque::new(),
+            turn: 0,
+        }) as u32;
+        self.by_name.insert(Arc::clone(name), position);
+        (position, true)
+    }
+
+    pub(crate) fn remove(&mut self, position: u32) -> Option<Group> {
+        let group = self.groups.try_remove(position as usize)?;
+        self.by_name.remove(&group.name);
+        Some(group)
+    }
+}

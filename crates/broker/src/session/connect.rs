@@ -1,0 +1,308 @@
+//! CONNECT to CONNACK: refusals, takeover, resumption, and what is agreed for the connection.
+
+use std::num::{NonZeroU16, NonZeroU32};
+use std::sync::Arc;
+
+use bitts_mqtt::{
+    ConnAck, ConnAckProperties, Connect, ConnectVersion, DecodeError, Packet, ProtocolVersion,
+    ReasonCode,
+};
+
+use super::{Connection, EXPIRY_NEVER, Session, encode_frame, uuid_text};
+use crate::input::{ConnId, Origin};
+use crate::outbox::{Close, Outbox};
+use crate::reason::Cause;
+use crate::record::{Lsn, Record};
+use crate::session::alias::OutboundAliases;
+use crate::session::will::SessionWill;
+use crate::shard::Shard;
+use crate::time::Now;
+use crate::timers::Reminder;
+
+/// The Client Identifier of a client that sent none [MQTT-3.1.3-6].
+#[must_use]
+pub fn assigned_client_id(entropy: u128) -> String {
+    format!("auto-{}", uuid_text(entropy))
+}
+
+impl Shard {
+    pub(crate) fn on_connect(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        connect: &Connect<'_>,
+        origin: Origin,
+        out: &mut Outbox,
+    ) {
+        if let Err(reason) = self.may_connect(connect) {
+            self.refuse(conn, connect.version, reason, reason.phrase(), out);
+            return;
+        }
+        let assigned = connect.client_id.is_empty().then(|| assigned_client_id(origin.entropy));
+        let client_id: &str = assigned.as_deref().unwrap_or(connect.client_id);
+        let expiry = self.agreed_expiry(connect);
+        if let Some(old) = self.by_client.get(client_id).copied() {
+            self.end_connection(now, old, Cause::DuplicateClientId, out);
+        }
+        // A session without expiry went with its connection.
+        let old = self.by_client.get(client_id).copied();
+        if let Some(old) = old.filter(|_| connect.clean_start) {
+            self.end_session(now, old, out);
+        }
+        let resumed = old.filter(|_| !connect.clean_start);
+        let index = resumed.unwrap_or_else(|| self.new_session(client_id));
+        self.attach(now, index, conn, connect, origin, out);
+        self.set_expiry(index, expiry);
+        let will = self.session(index).will.as_deref().map(SessionWill::as_record);
+        let gate = self.record_attached(index, will, resumed.is_some());
+        self.send_connack(index, resumed.is_some(), assigned.as_deref(), connect, gate, out);
+        self.stats.connects += 1;
+        self.announce_connected(now, index, out);
+        if resumed.is_some() {
+            self.resume_deliveries(now, index, out);
+        }
+        self.update_memberships(now, index, out);
+    }
+
+    /// What refuses a CONNECT that is well-formed.
+    fn may_connect(&self, connect: &Connect<'_>) -> Result<(), ReasonCode> {
+        if connect.properties.authentication_method.is_some() {
+            return Err(ReasonCode::BadAuthenticationMethod);
+        }
+        if connect.client_id.len() > self.limits.client_id_bytes_max {
+            return Err(ReasonCode::ClientIdentifierNotValid);
+        }
+        if let Some(will) = &connect.will
+            && (will.topic.starts_with('$') || self.is_topic_too_long(will.topic))
+        {
+            return Err(ReasonCode::TopicNameInvalid);
+        }
+        if self.connected >= self.limits.connections_max {
+            return Err(ReasonCode::ServerBusy);
+        }
+        let is_known = self.by_client.contains_key(connect.client_id);
+        if !is_known && self.sessions.len() >= self.limits.sessions_max {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_topic_too_long(&self, topic: &str) -> bool {
+        topic.len() > self.limits.topic_bytes_max
+            || topic.bytes().filter(|byte| *byte == b'/').count() >= self.limits.topic_levels_max
+    }
+
+    /// Seconds the session outlives its connection; 3.1.1 knows only none or as long as we keep it.
+    fn agreed_expiry(&self, connect: &Connect<'_>) -> u32 {
+        match connect.version {
+            ProtocolVersion::V3_1_1 if connect.clean_start => 0,
+            ProtocolVersion::V3_1_1 => self.limits.session_expiry_max,
+            ProtocolVersion::V5 => connect
+                .properties
+                .session_expiry_interval
+                .unwrap_or(0)
+                .min(self.limits.session_expiry_max),
+        }
+    }
+
+    fn new_session(&mut self, client_id: &str) -> u32 {
+        let client_id: Arc<str> = client_id.into();
+        self.next_generation = self.next_generation.wrapping_add(1);
+        let key = self.placement.key_of(&client_id);
+        let index = self.sessions.insert(Session {
+            client_id: Arc::clone(&client_id),
+            key,
+            slot: self.placement.slot_of(&client_id),
+            generation: self.next_generation,
+            version: ProtocolVersion::V3_1_1,
+            expiry: 0,
+            keep_alive: 0,
+            connection: None,
+            last_packet: crate::time::Moment::default(),
+            changed_unix_ms: 0,
+            disconnected_at: crate::time::Moment::default(),
+            cause: None,
+            identifier: 0,
+            version_number: self.disconnects.next_version(&client_id),
+            subscriptions: Vec::new(),
+            will: None,
+            inbound: None,
+            outbound: None,
+            extra: None,
+        }) as u32;
+        self.by_client.insert(client_id, index);
+        index
+    }
+
+    fn attach(
+        &mut self,
+        now: Now,
+        index: u32,
+        conn: ConnId,
+        connect: &Connect<'_>,
+        origin: Origin,
+        out: &mut Outbox,
+    ) {
+        let properties = &connect.properties;
+        let offered = properties.receive_maximum.map_or(u16::MAX, NonZeroU16::get);
+        let alias_max =
+            properties.topic_alias_maximum.unwrap_or(0).min(self.limits.topic_alias_maximum);
+        let window = offered.min(self.limits.inflight_max);
+        // A Will that still waited for its delay is not sent: the client is back [MQTT-3.1.3-9].
+        self.discard_will(index);
+        let session = self.session(index);
+        session.connection = Some(Box::new(Connection {
+            id: conn,
+            origin,
+            congested: false,
+            problem_information: properties.request_problem_information.unwrap_or(true),
+            window,
+            packet_bytes_max: properties.maximum_packet_size.map_or(u32::MAX, NonZeroU32::get),
+            inbound_aliases: None,
+            outbound_aliases: (alias_max > 0).then(|| Box::new(OutboundAliases::new(alias_max))),
+            ack_gate: Lsn::default(),
+        }));
+        session.version = connect.version;
+        session.keep_alive = connect.keep_alive;
+        session.last_packet = now.moment;
+        session.changed_unix_ms = now.unix_ms;
+        session.cause = None;
+        session.identifier = origin.entropy;
+        session.version_number = session.version_number.wrapping_add(1);
+        session.will =
+            connect.will.as_ref().map(|will| Box::new(SessionWill::new(will, session.key)));
+        let (generation, keep_alive) = (session.generation, connect.keep_alive);
+        if keep_alive > 0 {
+            let at = now.moment.plus_millis(u64::from(keep_alive) * 1500);
+            self.timers.remind(at, Reminder::KeepAlive { session: index, generation });
+        }
+        let at = conn.index as usize;
+        if self.conns.len() <= at {
+            self.conns.resize(at + 1, None);
+        }
+        if let Some(place) = self.conns.get_mut(at) {
+            *place = Some((conn.generation, index));
+        }
+        self.connected += 1;
+    }
+
+    fn record_attached(
+        &mut self,
+        index: u32,
+        will: Option<(Arc<crate::Message>, u32)>,
+        resumed: bool,
+    ) -> Option<Lsn> {
+        let session = self.session(index);
+        // A clean session leaves nothing behind, not even the one it replaced.
+        if !session.is_persistent() && !resumed && will.is_none() {
+            return None;
+        }
+        let (slot, client_id) = (session.slot, Arc::clone(&session.client_id));
+        let (version, expiry) = (session.version, session.expiry);
+        Some(self.record(slot, Record::SessionAttached { client_id, version, expiry, will }))
+    }
+
+    fn send_connack(
+        &mut self,
+        index: u32,
+        session_present: bool,
+        assigned: Option<&str>,
+        connect: &Connect<'_>,
+        gate: Option<Lsn>,
+        out: &mut Outbox,
+    ) {
+        let asked = connect.properties.session_expiry_interval.unwrap_or(0);
+        let expiry = self.session(index).expiry;
+        let limits = &self.limits;
+        let properties = ConnAckProperties {
+            session_expiry_interval: (asked != expiry).then_some(expiry),
+            receive_maximum: NonZeroU16::new(limits.receive_maximum),
+            maximum_packet_size: NonZeroU32::new(limits.packet_bytes_max),
+            assigned_client_identifier: assigned,
+            topic_alias_maximum: Some(limits.topic_alias_maximum),
+            ..ConnAckProperties::default()
+        };
+        let packet = Packet::ConnAck(ConnAck {
+            session_present,
+            reason_code: ReasonCode::Success,
+            properties,
+        });
+        self.acknowledge(index, &packet, gate, out);
+    }
+
+    /// Answers a CONNECT with an error and closes; nothing else changes.
+    fn refuse(
+        &mut self,
+        conn: ConnId,
+        version: ProtocolVersion,
+        reason: ReasonCode,
+        name: &'static str,
+        out: &mut Outbox,
+    ) {
+        *self.stats.refused.entry(name).or_default() += 1;
+        let packet = Packet::ConnAck(ConnAck {
+            session_present: false,
+            reason_code: reason,
+            properties: ConnAckProperties::default(),
+        });
+        let frame = encode_frame(conn, &packet, version, out);
+        out.frames.push(frame);
+        out.closes.push((conn, Close::Flush));
+    }
+
+    /// Bytes that are no packet: the end of a connection, or of an attempt to make one.
+    pub(crate) fn on_undecodable(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        error: DecodeError,
+        first: Option<ConnectVersion>,
+        out: &mut Outbox,
+    ) {
+        if let Some(index) = self.session_of(conn) {
+            let cause = Cause::ClientError(crate::Violation::Undecodable(error));
+            self.end_connection(now, index, cause, out);
+            return;
+        }
+        let reason = error.reason_code();
+        match first {
+            Some(ConnectVersion::V5) => {
+                self.refuse(conn, ProtocolVersion::V5, reason, error.name(), out);
+            }
+            // 3.1.1 has a return code for few of them; the others only close [MQTT-3.1.4-1].
+            Some(ConnectVersion::V3_1_1) if reason == ReasonCode::ClientIdentifierNotValid => {
+                self.refuse(conn, ProtocolVersion::V3_1_1, reason, error.name(), out);
+            }
+            // [MQTT-3.1.2-2]: a later client hears it in MQTT 5, an earlier one in 3.1.1.
+            Some(ConnectVersion::Unsupported { level }) => {
+                let version = if level > 5 { ProtocolVersion::V5 } else { ProtocolVersion::V3_1_1 };
+                let reason = ReasonCode::UnsupportedProtocolVersion;
+                self.refuse(conn, version, reason, "unsupported_protocol_version", out);
+            }
+            Some(ConnectVersion::V3_1_1 | ConnectVersion::NotMqtt) | None => {
+                *self.stats.refused.entry(error.name()).or_default() += 1;
+                out.closes.push((conn, Close::Now));
+            }
+        }
+    }
+
+    /// Sets how long the session lives, and tells the router what that makes of its subscriptions.
+    pub(crate) fn set_expiry(&mut self, index: u32, expiry: u32) {
+        let expiry = if self.limits.session_expiry_max == EXPIRY_NEVER {
+            expiry
+        } else {
+            expiry.min(self.limits.session_expiry_max)
+        };
+        let Some(session) = self.sessions.get_mut(index as usize) else { return };
+        let was = session.is_persistent();
+        session.expiry = expiry;
+        if was == session.is_persistent() {
+            return;
+        }
+        for held in &session.subscriptions {
+            if bitts_mqtt::shared_filter(&held.filter).is_none() {
+                self.router.set_persistent(&held.filter, expiry > 0);
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! How connections and sessions end.
+//!
+//! Every end of a connection passes [`Shard::end_connection`] with its [`Cause`], every end of a
+//! session [`Shard::end_session`]: will, events, counters and records follow from there alone.
+
+use std::sync::Arc;
+
+use bitts_mqtt::{Disconnect, Packet, ReasonCode, UserProperties};
+
+use super::encode_frame;
+use crate::outbox::{Close, Outbox, Parcel};
+use crate::reason::{Cause, Dropped, Violation};
+use crate::record::{Lsn, Record};
+use crate::route::Holder;
+use crate::shard::Shard;
+use crate::time::Now;
+use crate::timers::Reminder;
+
+impl Shard {
+    /// DISCONNECT from the client: the Will goes unsent, unless asked for [MQTT-3.14.4-3].
+    pub(crate) fn on_disconnect(
+        &mut self,
+        now: Now,
+        index: u32,
+        disconnect: &Disconnect<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), Violation> {
+        if let Some(expiry) = disconnect.session_expiry_interval {
+            if expiry > 0 && !self.session(index).is_persistent() {
+                return Err(Violation::SessionExpiryFromZero);
+            }
+            self.set_expiry(index, expiry);
+        }
+        // Only 0x00 takes the Will back; any other code says that something went wrong.
+        if disconnect.reason_code == ReasonCode::Success {
+            self.discard_will(index);
+        }
+        self.end_connection(now, index, Cause::ClientInitiated, out);
+        Ok(())
+    }
+
+    /// Ends the session's Network Connection, and the session with it where it has no expiry.
+    ///
+    /// Order: DISCONNECT and close, Will, event; the contract's `delete-connection.md` §1.5.
+    pub(crate) fn end_connection(&mut self, now: Now, index: u32, cause: Cause, out: &mut Outbox) {
+        let session = self.session(index);
+        let Some(connection) = session.connection.take() else { return };
+        session.cause = Some(cause);
+        session.changed_unix_ms = now.unix_ms;
+        session.disconnected_at = now.moment;
+        let (version, mqtt5) = (session.version, session.is_mqtt5());
+        if let Some(place) = self.conns.get_mut(connection.id.index as usize) {
+            *place = None;
+        }
+        self.connected -= 1;
+        if let Some(reason_code) = cause.reason_code().filter(|_| mqtt5) {
+            let packet = Packet::Disconnect(Disconnect {
+                reason_code,
+                session_expiry_interval: None,
+                reason_string: None,
+                server_reference: None,
+                user_properties: UserProperties::EMPTY,
+            });
+            let frame = encode_frame(connection.id, &packet, version, out);
+            out.frames.push(frame);
+        }
+        let close = if cause == Cause::ConnectionLost { Close::Now } else { Close::Flush };
+        out.closes.push((connection.id, close));
+        let reason = cause.disconnect_reason().as_str();
+        *self.stats.disconnects.entry(reason).or_default() += 1;
+        if let Cause::ClientError(violation) = cause {
+            *self.stats.violations.entry(violation.name()).or_default() += 1;
+        }
+        self.forget_connection_state(index);
+        self.will_after_connection(now, index, out);
+        self.announce_disconnected(now, index, cause, out);
+        if self.session(index).is_persistent() {
+            self.park(now, index, cause, out);
+        } else {
+            self.end_session(now, index, out);
+        }
+    }
+
+    fn forget_connection_state(&mut self, index: u32) {
+        let session = self.session(index);
+        let subacks = session.extra.as_mut().map(|extra| {
+            extra.scans.clear();
+            std::mem::take(&mut extra.subacks)
+        });
+        drop(subacks);
+        if let Some(outbound) = &mut session.outbound {
+            outbound.connection_ended();
+        }
+    }
+
+    /// The session waits for its client.
+    fn park(&mut self, now: Now, index: u32, cause: Cause, out: &mut Outbox) {
+        let session = self.session(index);
+        let (generation, expiry) = (session.generation, session.expiry);
+        let (slot, client_id) = (session.slot, Arc::clone(&session.client_id));
+        let will_pending = session.will.is_some();
+        if expiry != super::EXPIRY_NEVER {
+            let at = now.moment.plus_seconds(u64::from(expiry));
+            self.timers.remind(at, Reminder::SessionExpiry { session: index, generation });
+        }
+        let at_unix_ms = now.unix_ms;
+        let record = Record::SessionDetached { client_id, cause, expiry, at_unix_ms, will_pending };
+        self.record(slot, record);
+        self.update_memberships(now, index, out);
+    }
+
+    /// Removes the session: a Will that still waits is due now [MQTT-3.1.3-9]; subscriptions and
+    /// everything owed are gone. Returns the position at which that is durable.
+    pub(crate) fn end_session(&mut self, now: Now, index: u32, out: &mut Outbox) -> Option<Lsn> {
+        self.publish_will(now, index, out);
+        let persistent = self.session(index).is_persistent();
+        let subscriptions = std::mem::take(&mut self.session(index).subscriptions);
+        for held in &subscriptions {
+            if bitts_mqtt::shared_filter(&held.filter).is_some() {
+                let owner = self.placement.owner_of(&held.filter);
+                let session = self.session_ref(index);
+                self.to_shard(
+                    now,
+                    owner,
+                    Parcel::Leave { group: held.filter.clone(), session },
+                    out,
+                );
+            } else {
+                let holder = Holder::Session(held.as_subscriber(index));
+                self.router.release(&held.filter, holder, persistent);
+            }
+        }
+        let session = self.sessions.remove(index as usize);
+        self.by_client.remove(&session.client_id);
+        if let Some(outbound) = &session.outbound {
+            self.queued_bytes -= outbound.queued_bytes;
+            let owed = outbound.queue.len() + outbound.inflight_messages();
+            self.stats.drop_many(Dropped::SessionEnded, owed as u64);
+        }
+        let lsn = persistent.then(|| {
+            let client_id = Arc::clone(&session.client_id);
+            self.record(session.slot, Record::SessionEnded { client_id })
+        });
+        self.remember_disconnect(now.moment, &session);
+        lsn
+    }
+}

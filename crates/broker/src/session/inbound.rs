@@ -1,0 +1,203 @@
+//! What a client publishes, and the rules it can break.
+//!
+//! A PUBLISH is decided here and routed by [`Shard::publish`]; its acknowledgement leaves when what it
+//! promises is durable. Nothing changes before every rule was checked.
+
+use std::sync::Arc;
+
+use bitts_mqtt::{Ack, Packet, PacketId, Publish, QoS, ReasonCode};
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
+
+use crate::outbox::Outbox;
+use crate::reason::{Dropped, Violation};
+use crate::record::{Lsn, Record};
+use crate::session::alias::InboundAliases;
+use crate::session::outbound::Transit;
+use crate::shard::Shard;
+use crate::time::Now;
+
+/// What a session must remember of its client's publishing.
+#[derive(Debug, Default)]
+pub(crate) struct Inbound {
+    /// QoS 2 identifiers whose exchange is not over.
+    received: HashSet<u16, FixedState>,
+}
+
+impl Shard {
+    /// Hot: once per PUBLISH.
+    pub(crate) fn on_publish(
+        &mut self,
+        now: Now,
+        index: u32,
+        publish: &Publish<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), Violation> {
+        if let Some(count) = self.stats.received.get_mut(publish.qos as usize) {
+            *count += 1;
+        }
+        if publish.properties.subscription_identifier.is_some() {
+            return Err(Violation::SubscriptionIdentifierFromClient);
+        }
+        let aliased = self.resolve_alias(index, publish)?;
+        let topic = aliased.as_deref().unwrap_or(publish.topic);
+        if topic.len() >= self.limits.topic_levels_max && self.is_topic_too_long(topic) {
+            return Err(Violation::TopicTooLong);
+        }
+        if let (QoS::Two, Some(packet_id)) = (publish.qos, publish.packet_id)
+            && self.is_received(index, packet_id)?
+        {
+            self.answer_publish(index, publish, ReasonCode::Success, None, out);
+            return Ok(());
+        }
+        if topic.starts_with('$') {
+            self.publish_reserved(index, topic, publish, out);
+            return Ok(());
+        }
+        if publish.retain && !publish.payload.is_empty() && self.is_retained_full(topic) {
+            self.stats.drop_one(Dropped::RetainedFull);
+            self.answer_publish(index, publish, ReasonCode::QuotaExceeded, None, out);
+            return Ok(());
+        }
+        self.accept_publish(now, index, topic, publish, out);
+        Ok(())
+    }
+
+    fn accept_publish(
+        &mut self,
+        now: Now,
+        index: u32,
+        topic: &str,
+        publish: &Publish<'_>,
+        out: &mut Outbox,
+    ) {
+        let mut properties = std::mem::take(&mut self.scratch);
+        properties.clear();
+        publish.properties.encode_forwarded(&mut properties);
+        let session = self.session(index);
+        let mut transit = Transit {
+            topic,
+            payload: publish.payload,
+            properties: &properties,
+            qos: publish.qos,
+            retain: publish.retain,
+            publisher: session.key,
+            expires_at: publish
+                .properties
+                .message_expiry_interval
+                .map(|seconds| now.moment.plus_seconds(u64::from(seconds))),
+            accepted_unix_ms: now.unix_ms,
+            received: None,
+            parked: None,
+            templates: Default::default(),
+        };
+        if let (QoS::Two, Some(packet_id)) = (publish.qos, publish.packet_id) {
+            session.inbound.get_or_insert_default().received.insert(packet_id.number());
+            if session.is_persistent() {
+                transit.received = Some((Arc::clone(&session.client_id), packet_id.number()));
+            }
+        }
+        let published = self.publish(now, &mut transit, out);
+        self.scratch = properties;
+        let reason =
+            if published.matched { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
+        self.answer_publish(index, publish, reason, published.gate, out);
+    }
+
+    /// The topic an alias stands for, where the packet names none [MQTT-3.3.2-8..12].
+    fn resolve_alias(
+        &mut self,
+        index: u32,
+        publish: &Publish<'_>,
+    ) -> Result<Option<Arc<str>>, Violation> {
+        let Some(alias) = publish.properties.topic_alias else { return Ok(None) };
+        if alias.get() > self.limits.topic_alias_maximum {
+            return Err(Violation::TopicAliasAboveMaximum);
+        }
+        let limits = &self.limits;
+        let session = &mut self.sessions[index as usize];
+        let Some(connection) = &mut session.connection else { return Ok(None) };
+        if publish.topic.is_empty() {
+            let known = connection.inbound_aliases.as_deref().and_then(|known| known.topic(alias));
+            return known.map(Some).ok_or(Violation::TopicAliasUnknown);
+        }
+        let aliases: &mut InboundAliases = connection.inbound_aliases.get_or_insert_default();
+        aliases.set(alias, publish.topic, limits)?;
+        Ok(None)
+    }
+
+    /// Whether this identifier's exchange is under way: then the message was accepted already
+    /// [MQTT-4.3.3-10]. A new one must fit our Receive Maximum [MQTT-3.3.4-7].
+    fn is_received(&mut self, index: u32, packet_id: PacketId) -> Result<bool, Violation> {
+        let maximum = usize::from(self.limits.receive_maximum);
+        let session = self.session(index);
+        let Some(inbound) = &session.inbound else { return Ok(false) };
+        if inbound.received.contains(&packet_id.number()) {
+            return Ok(true);
+        }
+        if session.is_mqtt5() && inbound.received.len() >= maximum {
+            return Err(Violation::ReceiveMaximumExceeded);
+        }
+        Ok(false)
+    }
+
+    /// `$` topics are the server's. Of those a client may publish to, none has a service behind it
+    /// but `$aws/rules/`, where an unknown rule is only counted (contract `mqtt-broker.md` §11).
+    fn publish_reserved(
+        &mut self,
+        index: u32,
+        topic: &str,
+        publish: &Publish<'_>,
+        out: &mut Outbox,
+    ) {
+        let reason = if topic.starts_with("$aws/rules/") {
+            self.stats.drop_one(Dropped::RuleUnknown);
+            ReasonCode::Success
+        } else {
+            *self.stats.denied.entry("reserved_topic").or_default() += 1;
+            ReasonCode::NotAuthorized
+        };
+        self.answer_publish(index, publish, reason, None, out);
+        if let (QoS::Two, Some(id), ReasonCode::Success) = (publish.qos, publish.packet_id, reason)
+        {
+            self.session(index).inbound.get_or_insert_default().received.insert(id.number());
+        }
+    }
+
+    /// PUBACK or PUBREC; 3.1.1 knows only the positive one [MQTT-3.3.5-2].
+    fn answer_publish(
+        &mut self,
+        index: u32,
+        publish: &Publish<'_>,
+        reason: ReasonCode,
+        gate: Option<Lsn>,
+        out: &mut Outbox,
+    ) {
+        let Some(packet_id) = publish.packet_id else { return };
+        let ack = Ack::new(packet_id, reason);
+        let packet =
+            if publish.qos == QoS::Two { Packet::PubRec(ack) } else { Packet::PubAck(ack) };
+        self.acknowledge(index, &packet, gate, out);
+    }
+
+    /// PUBREL ends the exchange of a QoS 2 identifier [MQTT-4.3.3-11].
+    pub(crate) fn on_pubrel(
+        &mut self,
+        index: u32,
+        ack: &Ack<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), Violation> {
+        let packet_id = ack.packet_id.number();
+        let session = self.session(index);
+        let known =
+            session.inbound.as_mut().is_some_and(|inbound| inbound.received.remove(&packet_id));
+        let record = (known && session.is_persistent())
+            .then(|| (session.slot, Arc::clone(&session.client_id)));
+        let gate = record.map(|(slot, client_id)| {
+            self.record(slot, Record::ReceivedReleased { client_id, packet_id })
+        });
+        let reason = if known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
+        self.acknowledge(index, &Packet::PubComp(Ack::new(ack.packet_id, reason)), gate, out);
+        Ok(())
+    }
+}

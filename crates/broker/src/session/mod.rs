@@ -1,0 +1,205 @@
+//! A Session: who it belongs to, what it subscribes to, what it is owed and how long it lives.
+//!
+//! A session outlives its Network Connections by its Session Expiry Interval. Everything about it is
+//! decided on the shard that owns its Client Identifier.
+
+mod alias;
+mod connect;
+mod end;
+mod expiry;
+mod inbound;
+mod outbound;
+mod scan;
+mod share;
+mod subscribe;
+mod will;
+
+use std::sync::Arc;
+
+use bitts_mqtt::{Packet, ProtocolVersion, SubscriptionOptions};
+
+use crate::input::{ConnId, Origin};
+use crate::outbox::{Frame, Outbox, SessionRef};
+use crate::reason::Cause;
+use crate::record::Lsn;
+use crate::shard::Shard;
+use crate::slot::{NameKey, Slot};
+use crate::time::Moment;
+
+pub use connect::assigned_client_id;
+pub(crate) use outbound::{Delivery, Identifiers, Transit};
+
+use alias::{InboundAliases, OutboundAliases};
+use inbound::Inbound;
+use outbound::Outbound;
+use scan::Scan;
+use subscribe::PendingSubAck;
+use will::SessionWill;
+
+/// Never expires.
+pub(crate) const EXPIRY_NEVER: u32 = u32::MAX;
+
+/// The Network Connection of a connected session, and what was agreed for it.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) id: ConnId,
+    pub(crate) origin: Origin,
+    /// Takes no more bytes for now.
+    pub(crate) congested: bool,
+    /// The client wants Reason Strings and User Properties on failures [MQTT-3.1.2-29].
+    pub(crate) problem_information: bool,
+    /// The most unacknowledged QoS 1 and 2 messages the client takes.
+    pub(crate) window: u16,
+    /// The largest packet the client takes, in bytes.
+    pub(crate) packet_bytes_max: u32,
+    pub(crate) inbound_aliases: Option<Box<InboundAliases>>,
+    pub(crate) outbound_aliases: Option<Box<OutboundAliases>>,
+    /// Acknowledgements wait at least for this position, so that they leave in order.
+    pub(crate) ack_gate: Lsn,
+}
+
+/// A subscription of a session.
+#[derive(Clone, Debug)]
+pub(crate) struct Subscription {
+    /// As sent, with its `$share` prefix.
+    pub(crate) filter: Arc<str>,
+    /// With the granted QoS.
+    pub(crate) options: SubscriptionOptions,
+    /// Subscription Identifier, 0 for none.
+    pub(crate) identifier: u32,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) client_id: Arc<str>,
+    pub(crate) key: NameKey,
+    pub(crate) slot: Slot,
+    /// Tells users of this position apart.
+    pub(crate) generation: u32,
+    pub(crate) version: ProtocolVersion,
+    /// Session Expiry Interval in seconds; 0 ends it with its connection.
+    pub(crate) expiry: u32,
+    /// Keep Alive as the client asked for it, in seconds.
+    pub(crate) keep_alive: u16,
+    pub(crate) connection: Option<Box<Connection>>,
+    pub(crate) last_packet: Moment,
+    /// When it was connected or disconnected, in milliseconds since 1970.
+    pub(crate) changed_unix_ms: u64,
+    pub(crate) disconnected_at: Moment,
+    pub(crate) cause: Option<Cause>,
+    /// Names the latest connection in events.
+    pub(crate) identifier: u128,
+    pub(crate) version_number: u32,
+    /// By filter.
+    pub(crate) subscriptions: Vec<Subscription>,
+    pub(crate) will: Option<Box<SessionWill>>,
+    pub(crate) inbound: Option<Box<Inbound>>,
+    pub(crate) outbound: Option<Box<Outbound>>,
+    pub(crate) extra: Option<Box<Extra>>,
+}
+
+/// What few sessions need.
+#[derive(Debug, Default)]
+pub(crate) struct Extra {
+    pub(crate) scans: Vec<Scan>,
+    pub(crate) next_scan: u32,
+    pub(crate) subacks: Vec<PendingSubAck>,
+}
+
+impl Session {
+    /// It outlives its connection.
+    pub(crate) fn is_persistent(&self) -> bool {
+        self.expiry > 0
+    }
+
+    pub(crate) fn is_mqtt5(&self) -> bool {
+        self.version == ProtocolVersion::V5
+    }
+
+    /// Messages waiting for the client.
+    pub(crate) fn queued(&self) -> usize {
+        self.outbound.as_ref().map_or(0, |outbound| outbound.queue.len())
+    }
+
+    /// The position of a subscription, or where it would be.
+    pub(crate) fn find_subscription(&self, filter: &str) -> Result<usize, usize> {
+        self.subscriptions.binary_search_by(|held| (*held.filter).cmp(filter))
+    }
+}
+
+/// The name of a session in events: a version 4 UUID.
+pub(crate) fn uuid_text(random: u128) -> String {
+    let random = (random & !(0xF000_u128 << 64) & !(0xC000_u128 << 48)) | (4 << 76) | (0x8 << 60);
+    let hex = format!("{random:032x}");
+    let part = |range| hex.get(range).unwrap_or_default();
+    format!("{}-{}-{}-{}-{}", part(0..8), part(8..12), part(12..16), part(16..20), part(20..32))
+}
+
+impl Shard {
+    pub(crate) fn session_ref(&self, index: u32) -> SessionRef {
+        let generation = self.sessions.get(index as usize).map_or(0, |session| session.generation);
+        SessionRef { shard: self.id, index, generation }
+    }
+
+    /// The position a reference stands for, if its session still exists.
+    pub(crate) fn resolve(&self, session: SessionRef) -> Option<u32> {
+        let held = self.sessions.get(session.index as usize)?;
+        (held.generation == session.generation).then_some(session.index)
+    }
+
+    /// Sends a packet at once.
+    pub(crate) fn send(&mut self, index: u32, packet: &Packet<'_>, out: &mut Outbox) {
+        let session = self.session(index);
+        if let Some(connection) = &session.connection {
+            let frame = encode_frame(connection.id, packet, session.version, out);
+            if frame.len <= connection.packet_bytes_max {
+                out.frames.push(frame);
+            }
+        }
+    }
+
+    /// Sends an acknowledgement once everything up to `gate` is durable, behind earlier ones.
+    pub(crate) fn acknowledge(
+        &mut self,
+        index: u32,
+        packet: &Packet<'_>,
+        gate: Option<Lsn>,
+        out: &mut Outbox,
+    ) {
+        let durable = self.durable;
+        let session = self.session(index);
+        if let Some(connection) = &mut session.connection {
+            let frame = encode_frame(connection.id, packet, session.version, out);
+            let gate = gate.unwrap_or_default().max(connection.ack_gate);
+            if gate <= durable {
+                out.frames.push(frame);
+            } else {
+                connection.ack_gate = gate;
+                out.gated.push((gate, frame));
+            }
+        }
+    }
+}
+
+/// Encodes a packet for one receiver.
+pub(crate) fn encode_frame(
+    conn: ConnId,
+    packet: &Packet<'_>,
+    version: ProtocolVersion,
+    out: &mut Outbox,
+) -> Frame {
+    let start = out.bytes.len();
+    bitts_mqtt::encode(packet, version, &mut out.bytes);
+    let len = out.bytes.len() - start;
+    Frame { conn, start: start as u32, len: len as u32, packet_id_at: 0, packet_id: 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_session_is_named_by_a_version_4_uuid() {
+        assert_eq!(super::uuid_text(u128::MAX), "ffffffff-ffff-4fff-bfff-ffffffffffff");
+        assert_eq!(super::uuid_text(0), "00000000-0000-4000-8000-000000000000");
+    }
+}

@@ -1,0 +1,572 @@
+//! What a client is owed: the queue, the window of messages in flight, and retransmission.
+//!
+//! Decides *when* a message goes to its client, never whether the client may see it. Order: messages
+//! of one topic and QoS leave in the order in which they were accepted [MQTT-4.6.0-6]; nothing
+//! overtakes the queue. A resumed session first re-sends what was in flight, with the same Packet
+//! Identifiers [MQTT-4.4.0-1]. At its limits the queue drops the new message and counts it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bitts_mqtt::{Ack, Packet, PacketId, ProtocolVersion, PublishFrame, QoS, ReasonCode};
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use super::{Connection, Session};
+use crate::message::Message;
+use crate::outbox::{Frame, Outbox};
+use crate::reason::{Dropped, Violation};
+use crate::record::{Record, Stage};
+use crate::route::Merged;
+use crate::shard::Shard;
+use crate::slot::NameKey;
+use crate::time::{Moment, Now};
+
+/// Subscription Identifiers of one delivery.
+pub(crate) type Identifiers = SmallVec<[u32; 2]>;
+
+/// Bytes one round of sending queued messages may produce; the next acknowledgement goes on.
+const ROUND_BYTES: usize = 256 << 10;
+
+/// A message on its way through one turn, still in the bytes it arrived in.
+pub(crate) struct Transit<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) payload: &'a [u8],
+    /// Encoded properties that every receiver gets.
+    pub(crate) properties: &'a [u8],
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) publisher: NameKey,
+    pub(crate) expires_at: Option<Moment>,
+    pub(crate) accepted_unix_ms: u64,
+    /// The QoS 2 identifier that is durable with it.
+    pub(crate) received: Option<(Arc<str>, u16)>,
+    pub(crate) parked: Option<Arc<Message>>,
+    /// Encoded once per version, QoS and RETAIN, where receivers do not differ otherwise.
+    pub(crate) templates: [Option<Frame>; 12],
+}
+
+impl<'a> Transit<'a> {
+    /// A message that was kept goes on its way.
+    pub(crate) fn parked(message: &'a Arc<Message>) -> Self {
+        Self {
+            topic: &message.topic,
+            payload: &message.payload,
+            properties: &message.properties,
+            qos: message.qos,
+            retain: message.retain,
+            publisher: message.publisher,
+            expires_at: message.expires_at,
+            accepted_unix_ms: message.accepted_unix_ms,
+            received: None,
+            parked: Some(Arc::clone(message)),
+            templates: Default::default(),
+        }
+    }
+
+    /// The message in a form that may be kept; copied at most once.
+    pub(crate) fn park(&mut self) -> Arc<Message> {
+        let parked = self.parked.get_or_insert_with(|| {
+            Arc::new(Message {
+                topic: self.topic.into(),
+                payload: Bytes::copy_from_slice(self.payload),
+                properties: self.properties.into(),
+                qos: self.qos,
+                retain: self.retain,
+                publisher: self.publisher,
+                expires_at: self.expires_at,
+                accepted_unix_ms: self.accepted_unix_ms,
+            })
+        });
+        Arc::clone(parked)
+    }
+}
+
+/// One delivery: how, not to whom.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Delivery<'a> {
+    pub(crate) qos: QoS,
+    pub(crate) retain: bool,
+    pub(crate) identifiers: &'a [u32],
+}
+
+impl<'a> Delivery<'a> {
+    pub(crate) fn new(transit: &Transit<'_>, merged: Merged, identifiers: &'a [u32]) -> Self {
+        Self {
+            qos: transit.qos.min(merged.qos),
+            retain: transit.retain && merged.retain_as_published,
+            identifiers,
+        }
+    }
+}
+
+/// A message that waits for its turn.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    message: Arc<Message>,
+    qos: QoS,
+    retain: bool,
+    identifiers: Identifiers,
+}
+
+/// A message the client has not acknowledged in full.
+#[derive(Debug)]
+struct Inflight {
+    packet_id: PacketId,
+    stage: Stage,
+    /// How many identifiers were given out before it.
+    number: u64,
+    qos: QoS,
+    retain: bool,
+    identifiers: Identifiers,
+    /// Absent where it will never be sent again.
+    message: Option<Arc<Message>>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Outbound {
+    pub(crate) queue: VecDeque<Queued>,
+    pub(crate) queued_bytes: usize,
+    inflight: VecDeque<Inflight>,
+    /// How many at the end of `inflight` this connection has not been sent.
+    unsent: usize,
+    numbers: u64,
+}
+
+impl Outbound {
+    /// In flight messages that the client never took.
+    pub(crate) fn inflight_messages(&self) -> usize {
+        self.inflight.iter().filter(|held| held.stage == Stage::Published).count()
+    }
+
+    /// What was in flight is to be sent again on the next connection.
+    pub(crate) fn connection_ended(&mut self) {
+        self.unsent = self.inflight.len();
+    }
+
+    /// A Packet Identifier that is not in use [MQTT-2.2.1-3].
+    fn next_packet_id(&mut self) -> (PacketId, u64) {
+        loop {
+            self.numbers += 1;
+            let number = self.numbers;
+            let id = PacketId::new((number % 65_535) as u16 + 1);
+            // Numbers rise along the window, so only one that is a whole round old can collide.
+            let oldest = self.inflight.front().map_or(number, |held| held.number);
+            let is_free = number - oldest < 65_535
+                || !self.inflight.iter().any(|held| Some(held.packet_id) == id);
+            if let (Some(id), true) = (id, is_free) {
+                return (id, number);
+            }
+        }
+    }
+
+    fn position(&self, packet_id: PacketId, stage: Stage) -> Option<usize> {
+        let sent = self.inflight.len() - self.unsent;
+        let mut sent = self.inflight.iter().take(sent);
+        sent.position(|held| held.packet_id == packet_id && held.stage == stage)
+    }
+}
+
+impl Shard {
+    /// Delivers to one session of this shard. Hot: once per delivery.
+    pub(crate) fn deliver(
+        &mut self,
+        now: Now,
+        index: u32,
+        transit: &mut Transit<'_>,
+        delivery: Delivery<'_>,
+        out: &mut Outbox,
+    ) {
+        let session = &mut self.sessions[index as usize];
+        if transit.retain && session.extra.as_ref().is_some_and(|extra| !extra.scans.is_empty()) {
+            session.note_live_retained(transit.topic, &self.placement);
+        }
+        let Some(connection) = &mut session.connection else {
+            if delivery.qos > QoS::Zero {
+                self.enqueue(index, transit, delivery);
+            }
+            return;
+        };
+        if delivery.qos == QoS::Zero {
+            if connection.congested {
+                self.stats.drop_one(Dropped::Congested);
+                return;
+            }
+            match write_publish(connection, session.version, None, now, transit, delivery, out) {
+                Some(frame) => {
+                    out.frames.push(frame);
+                    self.stats.sent[0] += 1;
+                }
+                None => self.stats.drop_one(Dropped::PacketTooLarge),
+            }
+            return;
+        }
+        let outbound = session.outbound.get_or_insert_default();
+        let is_free = outbound.queue.is_empty()
+            && outbound.unsent == 0
+            && outbound.inflight.len() < usize::from(connection.window);
+        if is_free && !connection.congested {
+            self.send_with_id(now, index, transit, delivery, out);
+        } else {
+            self.enqueue(index, transit, delivery);
+        }
+    }
+
+    /// Sends at QoS 1 or 2 and keeps it in flight.
+    fn send_with_id(
+        &mut self,
+        now: Now,
+        index: u32,
+        transit: &mut Transit<'_>,
+        delivery: Delivery<'_>,
+        out: &mut Outbox,
+    ) {
+        let session = &mut self.sessions[index as usize];
+        let is_gated = delivery.qos == QoS::Two && session.is_persistent();
+        let keep = session.is_persistent().then(|| transit.park());
+        let Some(connection) = &mut session.connection else { return };
+        let outbound = session.outbound.get_or_insert_default();
+        let (packet_id, number) = outbound.next_packet_id();
+        let id = Some((packet_id, is_gated));
+        let Some(frame) =
+            write_publish(connection, session.version, id, now, transit, delivery, out)
+        else {
+            self.stats.drop_one(Dropped::PacketTooLarge);
+            return;
+        };
+        outbound.inflight.push_back(Inflight {
+            packet_id,
+            stage: Stage::Published,
+            number,
+            qos: delivery.qos,
+            retain: delivery.retain,
+            identifiers: delivery.identifiers.into(),
+            message: keep.clone(),
+        });
+        self.stats.sent[delivery.qos as usize] += 1;
+        if is_gated {
+            // The receiver must not see at QoS 2 what a crash would give another identifier.
+            let (slot, client_id) = (session.slot, Arc::clone(&session.client_id));
+            let (packet_id, stage) = (packet_id.number(), Stage::Published);
+            let record = Record::Delivery { client_id, packet_id, stage, message: keep };
+            let lsn = self.record(slot, record);
+            out.gated.push((lsn, frame));
+        } else {
+            out.frames.push(frame);
+        }
+    }
+
+    fn enqueue(&mut self, index: u32, transit: &mut Transit<'_>, delivery: Delivery<'_>) {
+        let message = transit.park();
+        let bytes = message.bytes();
+        let limits = &self.limits;
+        let session = &mut self.sessions[index as usize];
+        let outbound = session.outbound.get_or_insert_default();
+        if outbound.queue.len() >= limits.queued_messages_max
+            || outbound.queued_bytes + bytes > limits.queued_bytes_max
+        {
+            self.stats.drop_one(Dropped::QueueFull);
+            return;
+        }
+        if self.queued_bytes + bytes > limits.queued_bytes_total_max {
+            self.stats.drop_one(Dropped::QueuesFull);
+            return;
+        }
+        outbound.queued_bytes += bytes;
+        self.queued_bytes += bytes;
+        let identifiers = delivery.identifiers.into();
+        let (qos, retain) = (delivery.qos, delivery.retain);
+        outbound.queue.push_back(Queued { message, qos, retain, identifiers });
+    }
+
+    /// Sends what the window has room for: first what was in flight before, then the queue.
+    pub(crate) fn send_owed(&mut self, now: Now, index: u32, out: &mut Outbox) {
+        let begin = out.bytes.len();
+        while out.bytes.len() - begin < ROUND_BYTES {
+            let session = &mut self.sessions[index as usize];
+            let Some(connection) = &session.connection else { return };
+            let Some(outbound) = &mut session.outbound else { break };
+            if connection.congested {
+                return;
+            }
+            if outbound.unsent > 0 {
+                if outbound.inflight.len() - outbound.unsent >= usize::from(connection.window) {
+                    return;
+                }
+                self.resend_next(now, index, out);
+                continue;
+            }
+            if outbound.inflight.len() >= usize::from(connection.window) {
+                return;
+            }
+            let Some(queued) = outbound.queue.pop_front() else { break };
+            let bytes = queued.message.bytes();
+            outbound.queued_bytes -= bytes;
+            self.queued_bytes -= bytes;
+            if queued.message.is_expired(now.moment) {
+                self.stats.drop_one(Dropped::Expired);
+                continue;
+            }
+            let delivery = Delivery {
+                qos: queued.qos,
+                retain: queued.retain,
+                identifiers: &queued.identifiers,
+            };
+            self.send_with_id(now, index, &mut Transit::parked(&queued.message), delivery, out);
+        }
+        self.continue_scans(now, index, out);
+    }
+
+    /// Sends the next message or PUBREL of an earlier connection again [MQTT-4.4.0-1].
+    fn resend_next(&mut self, now: Now, index: u32, out: &mut Outbox) {
+        let session = &mut self.sessions[index as usize];
+        let (Some(connection), Some(outbound)) = (&mut session.connection, &mut session.outbound)
+        else {
+            return;
+        };
+        let at = outbound.inflight.len() - outbound.unsent;
+        outbound.unsent -= 1;
+        let Some(held) = outbound.inflight.get(at) else { return };
+        let packet_id = held.packet_id;
+        match (&held.message, held.stage) {
+            (Some(message), Stage::Published) => {
+                let frame = PublishFrame {
+                    version: session.version,
+                    dup: true,
+                    qos: held.qos,
+                    retain: held.retain,
+                    topic: &message.topic,
+                    packet_id: Some(packet_id),
+                    topic_alias: None,
+                    message_expiry_interval: remaining(message.expires_at, now.moment),
+                    subscription_identifiers: &held.identifiers,
+                    forwarded: &message.properties,
+                    payload: &message.payload,
+                };
+                if frame.encoded_len() > connection.packet_bytes_max as usize {
+                    outbound.inflight.remove(at);
+                    self.stats.drop_one(Dropped::PacketTooLarge);
+                    return;
+                }
+                let frame = put_publish(connection, &frame, out);
+                out.frames.push(frame);
+            }
+            (_, Stage::Released) => {
+                let ack = Ack::new(packet_id, ReasonCode::Success);
+                self.send(index, &Packet::PubRel(ack), out);
+            }
+            (None, Stage::Published) | (_, Stage::Complete) => {
+                outbound.inflight.remove(at);
+            }
+        }
+    }
+
+    /// The client is back: what it is owed follows the CONNACK.
+    pub(crate) fn resume_deliveries(&mut self, now: Now, index: u32, out: &mut Outbox) {
+        if let Some(outbound) = &mut self.session(index).outbound {
+            outbound.connection_ended();
+        }
+        self.send_owed(now, index, out);
+    }
+
+    pub(crate) fn on_congested(&mut self, conn: crate::ConnId) {
+        let Some(index) = self.session_of(conn) else { return };
+        if let Some(connection) = &mut self.session(index).connection {
+            connection.congested = true;
+        }
+    }
+
+    pub(crate) fn on_writable(&mut self, now: Now, conn: crate::ConnId, out: &mut Outbox) {
+        let Some(index) = self.session_of(conn) else { return };
+        if let Some(connection) = &mut self.session(index).connection {
+            connection.congested = false;
+        }
+        self.send_owed(now, index, out);
+    }
+
+    pub(crate) fn on_puback(
+        &mut self,
+        now: Now,
+        index: u32,
+        ack: &Ack<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), Violation> {
+        if let Some(outbound) = &mut self.session(index).outbound
+            && let Some(at) = outbound.position(ack.packet_id, Stage::Published)
+            && outbound.inflight.get(at).is_some_and(|held| held.qos == QoS::One)
+        {
+            outbound.inflight.remove(at);
+            if ack.reason_code.is_error() {
+                self.stats.drop_one(Dropped::Rejected);
+            }
+            self.send_owed(now, index, out);
+        }
+        Ok(())
+    }
+
+    /// PUBREC: the client has it, or refuses it and gives the quota back [MQTT-4.3.3-4].
+    pub(crate) fn on_pubrec(
+        &mut self,
+        now: Now,
+        index: u32,
+        ack: &Ack<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), Violation> {
+        let session = self.session(index);
+        let (slot, persistent) = (session.slot, session.is_persistent());
+        let client_id = Arc::clone(&session.client_id);
+        let Some(outbound) = &mut session.outbound else {
+            self.release(index, ack.packet_id, ReasonCode::PacketIdentifierNotFound, None, out);
+            return Ok(());
+        };
+        let at = outbound.position(ack.packet_id, Stage::Published);
+        let at = at.filter(|at| outbound.inflight.get(*at).is_some_and(|h| h.qos == QoS::Two));
+        let packet_id = ack.packet_id.number();
+        let Some(at) = at else {
+            let is_known = outbound.position(ack.packet_id, Stage::Released).is_some();
+            if ack.reason_code.is_error() {
+                return Ok(());
+            }
+            let reason =
+                if is_known { ReasonCode::Success } else { ReasonCode::PacketIdentifierNotFound };
+            self.release(index, ack.packet_id, reason, None, out);
+            return Ok(());
+        };
+        if ack.reason_code.is_error() {
+            outbound.inflight.remove(at);
+            self.stats.drop_one(Dropped::Rejected);
+            if persistent {
+                let stage = Stage::Complete;
+                self.record(slot, Record::Delivery { client_id, packet_id, stage, message: None });
+            }
+            self.send_owed(now, index, out);
+            return Ok(());
+        }
+        if let Some(held) = outbound.inflight.get_mut(at) {
+            held.stage = Stage::Released;
+            held.message = None;
+        }
+        let gate = persistent.then(|| {
+            let stage = Stage::Released;
+            self.record(slot, Record::Delivery { client_id, packet_id, stage, message: None })
+        });
+        self.release(index, ack.packet_id, ReasonCode::Success, gate, out);
+        Ok(())
+    }
+
+    fn release(
+        &mut self,
+        index: u32,
+        packet_id: PacketId,
+        reason: ReasonCode,
+        gate: Option<crate::Lsn>,
+        out: &mut Outbox,
+    ) {
+        self.acknowledge(index, &Packet::PubRel(Ack::new(packet_id, reason)), gate, out);
+    }
+
+    pub(crate) fn on_pubcomp(
+        &mut self,
+        now: Now,
+        index: u32,
+        ack: &Ack<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), Violation> {
+        let session = self.session(index);
+        let (slot, persistent) = (session.slot, session.is_persistent());
+        let client_id = Arc::clone(&session.client_id);
+        if let Some(outbound) = &mut session.outbound
+            && let Some(at) = outbound.position(ack.packet_id, Stage::Released)
+        {
+            outbound.inflight.remove(at);
+            if persistent {
+                let (packet_id, stage) = (ack.packet_id.number(), Stage::Complete);
+                self.record(slot, Record::Delivery { client_id, packet_id, stage, message: None });
+            }
+            self.send_owed(now, index, out);
+        }
+        Ok(())
+    }
+}
+
+impl Session {
+    /// It is connected, and its window has room for another message.
+    pub(crate) fn has_room(&self) -> bool {
+        let Some(connection) = &self.connection else { return false };
+        !connection.congested
+            && self.outbound.as_ref().is_none_or(|outbound| {
+                outbound.queue.is_empty()
+                    && outbound.inflight.len() < usize::from(connection.window)
+            })
+    }
+}
+
+/// Seconds until a message expires, rounded up, so that what is sent is never 0 [MQTT-3.3.2-6].
+fn remaining(expires_at: Option<Moment>, now: Moment) -> Option<u32> {
+    let millis = expires_at?.millis_since(now);
+    Some(u32::try_from(millis.div_ceil(1000)).unwrap_or(u32::MAX))
+}
+
+/// Encodes a PUBLISH for one receiver, or finds it encoded; none where the client takes no packet
+/// this large [MQTT-3.1.2-24].
+fn write_publish(
+    connection: &mut Connection,
+    version: ProtocolVersion,
+    id: Option<(PacketId, bool)>,
+    now: Now,
+    transit: &mut Transit<'_>,
+    delivery: Delivery<'_>,
+    out: &mut Outbox,
+) -> Option<Frame> {
+    let packet_id = id.map(|(packet_id, _)| packet_id);
+    let is_gated = id.is_some_and(|(_, gated)| gated);
+    // What waits at a gate may be overtaken, so it neither makes nor uses an alias.
+    let alias = connection.outbound_aliases.as_deref().filter(|_| !is_gated);
+    let alias = alias.and_then(|aliases| aliases.find(transit.topic));
+    let is_common = alias.is_none() && delivery.identifiers.is_empty();
+    let template = (version == ProtocolVersion::V5) as usize * 6
+        + delivery.qos as usize * 2
+        + usize::from(delivery.retain);
+    if is_common && let Some(Some(frame)) = transit.templates.get(template) {
+        let packet_id = packet_id.map_or(0, PacketId::number);
+        let frame = Frame { conn: connection.id, packet_id, ..*frame };
+        return (frame.len <= connection.packet_bytes_max).then_some(frame);
+    }
+    let publish = PublishFrame {
+        version,
+        dup: false,
+        qos: delivery.qos,
+        retain: delivery.retain,
+        topic: if alias.is_some_and(|(_, known)| known) { "" } else { transit.topic },
+        packet_id,
+        topic_alias: alias.map(|(alias, _)| alias),
+        message_expiry_interval: remaining(transit.expires_at, now.moment),
+        subscription_identifiers: delivery.identifiers,
+        forwarded: transit.properties,
+        payload: transit.payload,
+    };
+    if publish.encoded_len() > connection.packet_bytes_max as usize {
+        return None;
+    }
+    if let (Some((_, false)), Some(aliases)) = (alias, &mut connection.outbound_aliases) {
+        aliases.told(transit.topic);
+    }
+    let frame = put_publish(connection, &publish, out);
+    if is_common && let Some(place) = transit.templates.get_mut(template) {
+        *place = Some(frame);
+    }
+    Some(frame)
+}
+
+fn put_publish(connection: &Connection, publish: &PublishFrame<'_>, out: &mut Outbox) -> Frame {
+    let start = out.bytes.len();
+    let packet_id_at = publish.encode(&mut out.bytes);
+    Frame {
+        conn: connection.id,
+        start: start as u32,
+        len: (out.bytes.len() - start) as u32,
+        packet_id_at: packet_id_at as u32,
+        packet_id: publish.packet_id.map_or(0, PacketId::number),
+    }
+}

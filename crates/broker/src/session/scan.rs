@@ -1,0 +1,178 @@
+//! Retained messages for a new subscription, in steps and at the pace of the reader.
+//!
+//! A scan asks the shards that may own matching topics; each answers a step at a time and is asked
+//! for the next when what came was sent. A message published meanwhile is newer than what a step
+//! finds: its topic is passed over.
+
+use std::sync::Arc;
+
+use bitts_mqtt::{QoS, SubscriptionOptions};
+
+use super::outbound::{Delivery, Identifiers, Transit};
+use super::{Session, Subscription};
+use crate::message::Message;
+use crate::outbox::{Outbox, Parcel, SessionRef};
+use crate::shard::Shard;
+use crate::slot::{NameKey, Placement, ShardId};
+use crate::time::Now;
+
+/// Topics remembered as published during a scan; beyond, a subscriber may see an older one last.
+const LIVE_TOPICS_MAX: usize = 4_096;
+/// A session's queue is short enough to ask for the next step.
+const QUEUE_SHORT: usize = 64;
+
+/// An answer to a SUBSCRIBE that is not complete.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    id: u32,
+    pub(crate) filter: Arc<str>,
+    options: SubscriptionOptions,
+    identifier: u32,
+    /// Shards that have not said that they are done.
+    outstanding: usize,
+    /// Where to go on when the reader has caught up.
+    paused: Vec<(ShardId, Box<str>)>,
+    live: Vec<NameKey>,
+}
+
+impl Session {
+    /// A retained message was delivered live while scans are under way.
+    pub(crate) fn note_live_retained(&mut self, topic: &str, placement: &Placement) {
+        let Some(extra) = &mut self.extra else { return };
+        for scan in &mut extra.scans {
+            if scan.live.len() < LIVE_TOPICS_MAX && bitts_mqtt::matches(&scan.filter, topic) {
+                scan.live.push(placement.key_of(topic));
+            }
+        }
+    }
+}
+
+impl Shard {
+    /// Asks for the retained messages of a subscription that exists.
+    pub(crate) fn start_scan(&mut self, now: Now, index: u32, filter: &Arc<str>, out: &mut Outbox) {
+        let is_wild = filter.contains(['+', '#']);
+        let owner = self.placement.owner_of(filter);
+        let shards = if is_wild { self.placement.all() } else { crate::ShardSet::only(owner) };
+        let me = self.session_ref(index);
+        let session = self.session(index);
+        let Ok(at) = session.find_subscription(filter) else { return };
+        let Some(Subscription { options, identifier, .. }) = session.subscriptions.get(at).cloned()
+        else {
+            return;
+        };
+        let extra = session.extra.get_or_insert_default();
+        extra.next_scan = extra.next_scan.wrapping_add(1);
+        let id = extra.next_scan;
+        extra.scans.push(Scan {
+            id,
+            filter: Arc::clone(filter),
+            options,
+            identifier,
+            outstanding: shards.iter().count(),
+            paused: Vec::new(),
+            live: Vec::new(),
+        });
+        for shard in shards.iter() {
+            self.ask_for_retained(now, shard, me, id, filter, None, out);
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the fields of one parcel")]
+    fn ask_for_retained(
+        &mut self,
+        now: Now,
+        shard: ShardId,
+        session: SessionRef,
+        scan: u32,
+        filter: &Arc<str>,
+        after: Option<Box<str>>,
+        out: &mut Outbox,
+    ) {
+        let filter = Arc::clone(filter);
+        let first = after.is_none();
+        let wanted = Parcel::RetainedWanted { session, scan, filter, after };
+        if first {
+            self.to_shard(now, shard, wanted, out);
+        } else {
+            out.parcels.push((shard, wanted));
+        }
+    }
+
+    /// Answers one step; this shard may own matching topics.
+    pub(crate) fn on_retained_wanted(
+        &mut self,
+        now: Now,
+        session: SessionRef,
+        scan: u32,
+        filter: &str,
+        after: Option<&str>,
+        out: &mut Outbox,
+    ) {
+        let step = self.limits.retained_step;
+        let (messages, next, expired) = self.retained.scan(filter, after, step, now.moment);
+        self.interest.count_retained(expired);
+        let found = Parcel::RetainedFound { session, scan, messages, next };
+        self.to_shard(now, session.shard, found, out);
+    }
+
+    /// One step came back.
+    pub(crate) fn on_retained_found(
+        &mut self,
+        now: Now,
+        from: ShardId,
+        session: SessionRef,
+        scan: u32,
+        found: (Vec<Arc<Message>>, Option<Box<str>>),
+        out: &mut Outbox,
+    ) {
+        let Some(index) = self.resolve(session) else { return };
+        let key = self.session(index).key;
+        let (messages, next) = found;
+        let Some(extra) = &mut self.session(index).extra else { return };
+        let Some(mut held) = extra.scans.iter().position(|held| held.id == scan).map(|at| {
+            // Out of the list while its messages are delivered: they are not live ones.
+            extra.scans.swap_remove(at)
+        }) else {
+            return;
+        };
+        for message in &messages {
+            let is_own = held.options.no_local && message.publisher == key;
+            if is_own || held.live.contains(&self.placement.key_of(&message.topic)) {
+                continue;
+            }
+            let identifiers: Identifiers =
+                (held.identifier != 0).then_some(held.identifier).into_iter().collect();
+            let qos: QoS = message.qos.min(held.options.qos);
+            let delivery = Delivery { qos, retain: true, identifiers: &identifiers };
+            self.deliver(now, index, &mut Transit::parked(message), delivery, out);
+        }
+        match next {
+            Some(next) => held.paused.push((from, next)),
+            None => held.outstanding -= 1,
+        }
+        if held.outstanding > 0
+            && let Some(extra) = &mut self.session(index).extra
+        {
+            extra.scans.push(held);
+        }
+        self.continue_scans(now, index, out);
+    }
+
+    /// Asks for the next steps, if the reader has caught up.
+    pub(crate) fn continue_scans(&mut self, now: Now, index: u32, out: &mut Outbox) {
+        let me = self.session_ref(index);
+        let session = self.session(index);
+        let is_ready = session.connection.as_ref().is_some_and(|held| !held.congested)
+            && session.queued() < QUEUE_SHORT;
+        let Some(extra) = session.extra.as_mut().filter(|_| is_ready) else { return };
+        let mut next = Vec::new();
+        for scan in &mut extra.scans {
+            for (shard, after) in scan.paused.drain(..) {
+                next.push((shard, scan.id, Arc::clone(&scan.filter), after));
+            }
+        }
+        for (shard, id, filter, after) in next {
+            self.ask_for_retained(now, shard, me, id, &filter, Some(after), out);
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! `$share` groups: members here tell the group's owner, the owner chooses who gets a message.
+//!
+//! The owner is the shard of the group's whole name. A member that cannot take a message gives it
+//! back and the owner asks another; when all were asked, the next must take it into its queue.
+
+use std::sync::Arc;
+
+use bitts_mqtt::{PacketId, QoS};
+
+use super::outbound::{Delivery, Identifiers, Transit};
+use crate::message::Message;
+use crate::outbox::{Member, Outbox, Parcel, SessionRef};
+use crate::reason::Dropped;
+use crate::route::Holder;
+use crate::route::share::ASKED_ALL;
+use crate::shard::Shard;
+use crate::slot::ShardId;
+use crate::time::Now;
+
+impl Shard {
+    /// Gives a parcel to a shard; what is for this one is done at once.
+    pub(crate) fn to_shard(&mut self, now: Now, shard: ShardId, parcel: Parcel, out: &mut Outbox) {
+        if shard == self.id {
+            self.on_parcel(now, shard, parcel, out);
+        } else {
+            out.parcels.push((shard, parcel));
+        }
+    }
+
+    pub(crate) fn on_parcel(&mut self, now: Now, from: ShardId, parcel: Parcel, out: &mut Outbox) {
+        match parcel {
+            Parcel::Retain(message) => {
+                self.retain(message);
+            }
+            Parcel::RetainedWanted { session, scan, filter, after } => {
+                self.on_retained_wanted(now, session, scan, &filter, after.as_deref(), out);
+            }
+            Parcel::RetainedFound { session, scan, messages, next } => {
+                self.on_retained_found(now, from, session, scan, (messages, next), out);
+            }
+            Parcel::Join { group, member, packet_id } => {
+                self.on_join(now, &group, member, packet_id, out);
+            }
+            Parcel::Joined { session, group, packet_id, accepted } => {
+                self.on_joined(session, &group, packet_id, accepted, out);
+            }
+            Parcel::Leave { group, session } => self.on_leave(&group, session),
+            Parcel::Deliver { group, session, message, tried } => {
+                let mut transit = Transit::parked(&message);
+                if !self.deliver_to_member(now, &group, session, &mut transit, tried, out) {
+                    let undelivered = Parcel::Undelivered {
+                        group,
+                        session,
+                        message: Arc::clone(&message),
+                        tried,
+                    };
+                    out.parcels.push((from, undelivered));
+                }
+            }
+            Parcel::Undelivered { group, message, tried, .. } => {
+                if let Some(position) = self.groups.position(&group) {
+                    let tried = if tried == ASKED_ALL { 0 } else { tried };
+                    self.choose_member(now, position, &mut Transit::parked(&message), tried, out);
+                } else {
+                    self.stats.drop_one(Dropped::NoGroupMember);
+                }
+            }
+        }
+    }
+
+    /// Joins a group, or tells it what changed; `true` where the owner is still to answer.
+    pub(crate) fn join_group(
+        &mut self,
+        now: Now,
+        index: u32,
+        group: &Arc<str>,
+        packet_id: Option<PacketId>,
+        out: &mut Outbox,
+    ) -> bool {
+        let me = self.session_ref(index);
+        let session = self.session(index);
+        let Ok(at) = session.find_subscription(group) else { return false };
+        let Some(held) = session.subscriptions.get(at) else { return false };
+        let member = Member {
+            session: me,
+            options: held.options,
+            identifier: held.identifier,
+            persistent: session.is_persistent(),
+            connected: session.connection.is_some(),
+        };
+        let owner = self.placement.owner_of(group);
+        let is_remote = owner != self.id;
+        // The answer of this very shard needs no waiting for.
+        let packet_id = packet_id.filter(|_| is_remote);
+        let group = Arc::clone(group);
+        self.to_shard(now, owner, Parcel::Join { group, member, packet_id }, out);
+        is_remote && packet_id.is_some()
+    }
+
+    /// Tells the session's groups that it came, went or changed how long it lives.
+    pub(crate) fn update_memberships(&mut self, now: Now, index: u32, out: &mut Outbox) {
+        let shared = self.session(index).subscriptions.iter();
+        let shared = shared.filter(|held| held.filter.starts_with("$share/"));
+        let groups: Vec<Arc<str>> = shared.map(|held| Arc::clone(&held.filter)).collect();
+        for group in groups {
+            self.join_group(now, index, &group, None, out);
+        }
+    }
+
+    fn on_join(
+        &mut self,
+        now: Now,
+        name: &Arc<str>,
+        member: Member,
+        packet_id: Option<PacketId>,
+        out: &mut Outbox,
+    ) {
+        let Some(shared) = bitts_mqtt::shared_filter(name) else { return };
+        let (position, is_new) = self.groups.make(name, shared.filter);
+        let members_max = self.limits.group_members_max;
+        let session = member.session;
+        let is_connected = member.connected;
+        let Some(group) = self.groups.at(position) else { return };
+        let accepted = group.members.len() < members_max
+            || group.members.iter().any(|held| held.session == session);
+        if accepted {
+            group.put(member);
+        }
+        let filter = Arc::clone(&group.filter);
+        if is_new {
+            self.router.hold(&filter, Holder::Group(position), true, true);
+        }
+        if let Some(packet_id) = packet_id {
+            let group = Arc::clone(name);
+            let joined = Parcel::Joined { session, group, packet_id, accepted };
+            self.to_shard(now, session.shard, joined, out);
+        }
+        if is_connected {
+            self.deliver_parked(now, position, out);
+        }
+    }
+
+    fn on_leave(&mut self, name: &str, session: SessionRef) {
+        let Some(position) = self.groups.position(name) else { return };
+        let Some(group) = self.groups.at(position) else { return };
+        group.remove(session);
+        if !group.is_persistent() {
+            let parked = std::mem::take(&mut group.parked);
+            self.stats.drop_many(Dropped::NoGroupMember, parked.len() as u64);
+        }
+        if self.groups.at(position).is_some_and(|group| group.members.is_empty())
+            && let Some(group) = self.groups.remove(position)
+        {
+            self.router.release(&group.filter, Holder::Group(position), true);
+        }
+    }
+
+    /// Gives what waited to members that are back.
+    fn deliver_parked(&mut self, now: Now, position: u32, out: &mut Outbox) {
+        let Some(group) = self.groups.at(position) else { return };
+        for message in std::mem::take(&mut group.parked) {
+            if message.is_expired(now.moment) {
+                self.stats.drop_one(Dropped::Expired);
+            } else {
+                self.choose_member(now, position, &mut Transit::parked(&message), 0, out);
+            }
+        }
+    }
+
+    /// A message for one member of a group of this shard.
+    pub(crate) fn deliver_to_group(
+        &mut self,
+        now: Now,
+        position: u32,
+        transit: &mut Transit<'_>,
+        out: &mut Outbox,
+    ) {
+        self.choose_member(now, position, transit, 0, out);
+    }
+
+    fn choose_member(
+        &mut self,
+        now: Now,
+        position: u32,
+        transit: &mut Transit<'_>,
+        mut tried: u16,
+        out: &mut Outbox,
+    ) {
+        loop {
+            let Some(group) = self.groups.at(position) else { return };
+            let connected = group.connected();
+            let name = Arc::clone(&group.name);
+            let Some(session) = group.next().map(|member| member.session) else {
+                self.park_in_group(position, transit);
+                return;
+            };
+            tried = if usize::from(tried) >= connected { ASKED_ALL } else { tried + 1 };
+            if session.shard != self.id {
+                let message = transit.park();
+                let parcel = Parcel::Deliver { group: name, session, message, tried };
+                out.parcels.push((session.shard, parcel));
+                return;
+            }
+            if self.deliver_to_member(now, &name, session, transit, tried, out) {
+                return;
+            }
+            if tried == ASKED_ALL {
+                // Nobody here is what the group takes it for.
+                self.park_in_group(position, transit);
+                return;
+            }
+        }
+    }
+
+    fn park_in_group(&mut self, position: u32, transit: &mut Transit<'_>) {
+        let queued_max = self.limits.group_queued_messages_max;
+        let Some(group) = self.groups.at(position) else { return };
+        if transit.qos == QoS::Zero || !group.is_persistent() {
+            self.stats.drop_one(Dropped::NoGroupMember);
+        } else if group.parked.len() >= queued_max {
+            self.stats.drop_one(Dropped::GroupQueueFull);
+        } else {
+            let message = transit.park();
+            group.parked.push_back(message);
+        }
+    }
+
+    /// Delivers to a member of this shard; `false` where another is to be asked.
+    fn deliver_to_member(
+        &mut self,
+        now: Now,
+        group: &str,
+        session: SessionRef,
+        transit: &mut Transit<'_>,
+        tried: u16,
+        out: &mut Outbox,
+    ) -> bool {
+        let Some(index) = self.resolve(session) else { return false };
+        let held = self.session(index);
+        if held.connection.is_none() || (tried != ASKED_ALL && !held.has_room()) {
+            return false;
+        }
+        let Ok(at) = held.find_subscription(group) else { return false };
+        let Some(subscription) = held.subscriptions.get(at) else { return false };
+        let identifier = subscription.identifier;
+        let identifiers: Identifiers =
+            (identifier != 0).then_some(identifier).into_iter().collect();
+        let delivery = Delivery {
+            qos: transit.qos.min(subscription.options.qos),
+            retain: transit.retain && subscription.options.retain_as_published,
+            identifiers: &identifiers,
+        };
+        self.deliver(now, index, transit, delivery, out);
+        true
+    }
+
+    /// How many messages wait in groups of this shard.
+    #[cfg(test)]
+    pub(crate) fn parked(&mut self, group: &str) -> Vec<Arc<Message>> {
+        let position = self.groups.position(group);
+        let group = position.and_then(|position| self.groups.at(position));
+        group.map(|group| group.parked.iter().cloned().collect()).unwrap_or_default()
+    }
+}

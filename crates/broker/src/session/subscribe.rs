@@ -1,0 +1,297 @@
+//! SUBSCRIBE and UNSUBSCRIBE: what is granted, filter by filter.
+//!
+//! A bad filter costs its reason code, never the connection. SUBACK leaves when the subscription is
+//! durable and, for a `$share` group that another shard owns, when that shard routes for it.
+
+use std::sync::Arc;
+
+use bitts_mqtt::{
+    Packet, PacketId, QoS, ReasonCode, RetainHandling, SubAck, Subscribe, SubscribeRequest,
+    Unsubscribe, UserProperties,
+};
+use smallvec::SmallVec;
+
+use super::Subscription;
+use crate::outbox::{Outbox, Parcel, SessionRef};
+use crate::reason::Violation;
+use crate::record::{Lsn, Record};
+use crate::route::{Holder, Subscriber, shape};
+use crate::shard::Shard;
+use crate::slot::ShardId;
+use crate::time::Now;
+
+type Codes = SmallVec<[u8; 8]>;
+
+/// A SUBACK that waits for owners of `$share` groups.
+#[derive(Debug)]
+pub(crate) struct PendingSubAck {
+    packet_id: PacketId,
+    codes: Codes,
+    /// Groups that have not answered, and which code is theirs.
+    waiting: SmallVec<[(Arc<str>, usize); 2]>,
+    gate: Option<Lsn>,
+}
+
+/// What one filter of a SUBSCRIBE led to.
+struct Granted {
+    filter: Arc<str>,
+    qos: QoS,
+    /// Retained messages are due.
+    scan: bool,
+    /// Its `$share` group belongs to another shard, which is still to answer.
+    waits: bool,
+}
+
+impl Subscription {
+    pub(crate) fn as_subscriber(&self, session: u32) -> Subscriber {
+        Subscriber { session, identifier: self.identifier, options: self.options }
+    }
+}
+
+impl Shard {
+    pub(crate) fn on_subscribe(
+        &mut self,
+        now: Now,
+        index: u32,
+        subscribe: &Subscribe<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), Violation> {
+        let identifier = subscribe.subscription_identifier.unwrap_or(0);
+        let too_many = subscribe.len() > self.limits.filters_per_subscribe_max;
+        let mut codes = Codes::new();
+        let mut waiting = SmallVec::new();
+        let mut granted: Vec<Granted> = Vec::new();
+        let before = self.lsn;
+        for request in subscribe.requests() {
+            let outcome = if too_many {
+                Err(ReasonCode::QuotaExceeded)
+            } else {
+                self.subscribe_one(now, index, request, identifier, subscribe.packet_id, out)
+            };
+            match outcome {
+                Ok(one) => {
+                    if one.waits {
+                        waiting.push((Arc::clone(&one.filter), codes.len()));
+                    }
+                    codes.push(one.qos as u8);
+                    granted.push(one);
+                }
+                Err(reason) => codes.push(self.refused_code(index, reason)),
+            }
+        }
+        let gate = self.session(index).is_persistent().then_some(before);
+        let packet_id = subscribe.packet_id;
+        if waiting.is_empty() {
+            self.send_suback(index, packet_id, &codes, gate, out);
+        } else {
+            let pending = PendingSubAck { packet_id, codes, waiting, gate };
+            self.session(index).extra.get_or_insert_default().subacks.push(pending);
+        }
+        for one in granted.iter().filter(|one| one.scan) {
+            self.start_scan(now, index, &one.filter, out);
+        }
+        let filters: Vec<&str> = granted.iter().map(|one| &*one.filter).collect();
+        self.announce_subscriptions(now, index, true, &filters, out);
+        Ok(())
+    }
+
+    /// The code of a refused filter; 3.1.1 has only 0x80 [MQTT-3.9.3-2].
+    fn refused_code(&mut self, index: u32, reason: ReasonCode) -> u8 {
+        *self.stats.denied.entry(reason.phrase()).or_default() += 1;
+        if self.session(index).is_mqtt5() { reason.number() } else { 0x80 }
+    }
+
+    fn subscribe_one(
+        &mut self,
+        now: Now,
+        index: u32,
+        request: SubscribeRequest<'_>,
+        identifier: u32,
+        packet_id: PacketId,
+        out: &mut Outbox,
+    ) -> Result<Granted, ReasonCode> {
+        let text = request.filter;
+        bitts_mqtt::check_filter(text).map_err(|_| ReasonCode::TopicFilterInvalid)?;
+        let shared = bitts_mqtt::shared_filter(text);
+        let inner = shared.as_ref().map_or(text, |shared| shared.filter);
+        if self.is_topic_too_long(inner) {
+            return Err(ReasonCode::TopicFilterInvalid);
+        }
+        let found = self.session(index).find_subscription(text);
+        if found.is_err() {
+            self.has_room_for_filter(index, inner)?;
+        }
+        let session = &mut self.sessions[index as usize];
+        let options = request.options;
+        let filter = match found {
+            Ok(at) => {
+                let held = &mut session.subscriptions[at];
+                held.options = options;
+                held.identifier = identifier;
+                Arc::clone(&held.filter)
+            }
+            Err(at) => {
+                let filter: Arc<str> = text.into();
+                let held = Subscription { filter: Arc::clone(&filter), options, identifier };
+                session.subscriptions.reserve_exact(1);
+                session.subscriptions.insert(at, held);
+                filter
+            }
+        };
+        let (slot, client_id) = (session.slot, Arc::clone(&session.client_id));
+        let persistent = session.is_persistent();
+        let fresh = found.is_err();
+        if persistent {
+            let filter = Arc::clone(&filter);
+            self.record(slot, Record::Subscribed { client_id, filter, options, identifier });
+        }
+        let scan = match options.retain_handling {
+            RetainHandling::Send => true,
+            RetainHandling::SendIfNew => fresh,
+            RetainHandling::DoNotSend => false,
+        };
+        let waits = if shared.is_some() {
+            self.join_group(now, index, &filter, Some(packet_id), out)
+        } else {
+            let holder = Holder::Session(Subscriber { session: index, identifier, options });
+            self.router.hold(&filter, holder, fresh, persistent);
+            false
+        };
+        Ok(Granted { filter, qos: options.qos, scan: scan && shared.is_none(), waits })
+    }
+
+    /// The limits that one more filter must fit.
+    fn has_room_for_filter(&mut self, index: u32, inner: &str) -> Result<(), ReasonCode> {
+        let session = &self.sessions[index as usize];
+        if session.subscriptions.len() >= self.limits.subscriptions_per_session_max {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        let Some(new) = shape::shape_of(inner) else { return Ok(()) };
+        if !self.router.knows_shape(new) && self.router.shape_count() >= self.limits.shapes_max {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        if session.subscriptions.len() < self.limits.shapes_per_session_max {
+            return Ok(());
+        }
+        let mut shapes: Vec<shape::Shape> = Vec::new();
+        for held in &session.subscriptions {
+            let held = bitts_mqtt::shared_filter(&held.filter).map_or(&*held.filter, |s| s.filter);
+            if let Some(shape) = shape::shape_of(held)
+                && !shapes.contains(&shape)
+            {
+                shapes.push(shape);
+            }
+        }
+        if shapes.len() >= self.limits.shapes_per_session_max && !shapes.contains(&new) {
+            return Err(ReasonCode::QuotaExceeded);
+        }
+        Ok(())
+    }
+
+    fn send_suback(
+        &mut self,
+        index: u32,
+        packet_id: PacketId,
+        codes: &[u8],
+        gate: Option<Lsn>,
+        out: &mut Outbox,
+    ) {
+        let ack = SubAck {
+            packet_id,
+            reason_string: None,
+            user_properties: UserProperties::EMPTY,
+            codes,
+        };
+        self.acknowledge(index, &Packet::SubAck(ack), gate, out);
+    }
+
+    /// The owner of a `$share` group answered a SUBSCRIBE of ours.
+    pub(crate) fn on_joined(
+        &mut self,
+        session: SessionRef,
+        group: &str,
+        packet_id: PacketId,
+        accepted: bool,
+        out: &mut Outbox,
+    ) {
+        let Some(index) = self.resolve(session) else { return };
+        let code =
+            if accepted { None } else { Some(self.refused_code(index, ReasonCode::QuotaExceeded)) };
+        if !accepted {
+            let session = self.session(index);
+            if let Ok(at) = session.find_subscription(group) {
+                session.subscriptions.remove(at);
+            }
+        }
+        let Some(extra) = &mut self.session(index).extra else { return };
+        for pending in extra.subacks.iter_mut().filter(|pending| pending.packet_id == packet_id) {
+            if let Some(at) = pending.waiting.iter().position(|(name, _)| &**name == group) {
+                let (_, code_at) = pending.waiting.remove(at);
+                if let (Some(code), Some(place)) = (code, pending.codes.get_mut(code_at)) {
+                    *place = code;
+                }
+            }
+        }
+        let ready = extra.subacks.iter().position(|pending| pending.waiting.is_empty());
+        if let Some(ready) = ready.map(|at| extra.subacks.remove(at)) {
+            self.send_suback(index, ready.packet_id, &ready.codes, ready.gate, out);
+        }
+    }
+
+    pub(crate) fn on_unsubscribe(
+        &mut self,
+        now: Now,
+        index: u32,
+        unsubscribe: &Unsubscribe<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), Violation> {
+        let mut codes = Codes::new();
+        let mut ended: Vec<&str> = Vec::new();
+        let before = self.lsn;
+        for filter in unsubscribe.filters() {
+            let reason = if bitts_mqtt::check_filter(filter).is_err() {
+                ReasonCode::TopicFilterInvalid
+            } else if self.unsubscribe_one(now, index, filter, out) {
+                ended.push(filter);
+                ReasonCode::Success
+            } else {
+                ReasonCode::NoSubscriptionExisted
+            };
+            codes.push(reason.number());
+        }
+        let session = self.session(index);
+        let gate = (session.is_persistent() && !ended.is_empty()).then_some(before);
+        let ack = SubAck {
+            packet_id: unsubscribe.packet_id,
+            reason_string: None,
+            user_properties: UserProperties::EMPTY,
+            codes: &codes,
+        };
+        self.acknowledge(index, &Packet::UnsubAck(ack), gate, out);
+        self.announce_subscriptions(now, index, false, &ended, out);
+        Ok(())
+    }
+
+    fn unsubscribe_one(&mut self, now: Now, index: u32, filter: &str, out: &mut Outbox) -> bool {
+        let session = self.session(index);
+        let Ok(at) = session.find_subscription(filter) else { return false };
+        let held = session.subscriptions.remove(at);
+        if let Some(extra) = &mut session.extra {
+            extra.scans.retain(|scan| &*scan.filter != filter);
+        }
+        let (slot, client_id) = (session.slot, Arc::clone(&session.client_id));
+        let persistent = session.is_persistent();
+        if bitts_mqtt::shared_filter(filter).is_some() {
+            let owner: ShardId = self.placement.owner_of(filter);
+            let session = self.session_ref(index);
+            let group = Arc::clone(&held.filter);
+            self.to_shard(now, owner, Parcel::Leave { group, session }, out);
+        } else {
+            self.router.release(filter, Holder::Session(held.as_subscriber(index)), persistent);
+        }
+        if persistent {
+            self.record(slot, Record::Unsubscribed { client_id, filter: held.filter });
+        }
+        true
+    }
+}

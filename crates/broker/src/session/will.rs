@@ -1,0 +1,107 @@
+//! The Will: kept from CONNECT on, published once when the connection ends, or discarded.
+//!
+//! Published after its Will Delay Interval or when the session ends, whichever comes first; not if
+//! the client returns before [MQTT-3.1.3-9]. Its Message Expiry Interval counts from publication.
+
+use std::sync::Arc;
+
+use bitts_mqtt::Will;
+use bytes::Bytes;
+
+use crate::message::Message;
+use crate::outbox::Outbox;
+use crate::record::Record;
+use crate::session::Transit;
+use crate::shard::Shard;
+use crate::slot::NameKey;
+use crate::time::{Moment, Now};
+use crate::timers::Reminder;
+
+/// A Will that may still be published.
+#[derive(Debug)]
+pub(crate) struct SessionWill {
+    message: Arc<Message>,
+    delay_seconds: u32,
+    message_expiry_interval: Option<u32>,
+    /// When it is due; only once the connection ended.
+    due: Option<Moment>,
+}
+
+impl SessionWill {
+    pub(crate) fn new(will: &Will<'_>, publisher: NameKey) -> Self {
+        let mut properties = Vec::new();
+        will.properties.encode_forwarded(&mut properties);
+        Self {
+            message: Arc::new(Message {
+                topic: will.topic.into(),
+                payload: Bytes::copy_from_slice(will.payload),
+                properties: properties.into(),
+                qos: will.qos,
+                retain: will.retain,
+                publisher,
+                expires_at: None,
+                accepted_unix_ms: 0,
+            }),
+            delay_seconds: will.delay_interval,
+            message_expiry_interval: will.properties.message_expiry_interval,
+            due: None,
+        }
+    }
+
+    pub(crate) fn as_record(&self) -> (Arc<Message>, u32) {
+        (Arc::clone(&self.message), self.delay_seconds)
+    }
+}
+
+impl Shard {
+    /// The connection ended: publishes the Will, or lets it wait for its delay.
+    pub(crate) fn will_after_connection(&mut self, now: Now, index: u32, out: &mut Outbox) {
+        let session = self.session(index);
+        let (generation, expiry) = (session.generation, session.expiry);
+        let Some(will) = &mut session.will else { return };
+        if will.delay_seconds == 0 || expiry == 0 {
+            self.publish_will(now, index, out);
+            return;
+        }
+        let at = now.moment.plus_seconds(u64::from(will.delay_seconds));
+        will.due = Some(at);
+        self.timers.remind(at, Reminder::WillDelay { session: index, generation });
+    }
+
+    pub(crate) fn check_will_delay(&mut self, now: Now, index: u32, out: &mut Outbox) {
+        let session = self.session(index);
+        let due = session.will.as_ref().and_then(|will| will.due);
+        if session.connection.is_none() && due.is_some_and(|due| due <= now.moment) {
+            self.publish_will(now, index, out);
+        }
+    }
+
+    /// Publishes the Will, if there still is one. Removal and publication are one batch.
+    pub(crate) fn publish_will(&mut self, now: Now, index: u32, out: &mut Outbox) {
+        let session = self.session(index);
+        let Some(will) = session.will.take() else { return };
+        let (slot, client_id) = (session.slot, Arc::clone(&session.client_id));
+        self.stats.wills_published += 1;
+        let mut message = Message::clone(&will.message);
+        message.accepted_unix_ms = now.unix_ms;
+        message.expires_at =
+            will.message_expiry_interval.map(|seconds| now.moment.plus_seconds(u64::from(seconds)));
+        let message = Arc::new(message);
+        let published = Some(Arc::clone(&message));
+        self.record(slot, Record::WillDone { client_id, published });
+        self.publish(now, &mut Transit::parked(&message), out);
+    }
+
+    /// Drops the Will, if there is one.
+    pub(crate) fn discard_will(&mut self, index: u32) {
+        let session = self.session(index);
+        if session.will.take().is_some() {
+            let (slot, client_id) = (session.slot, Arc::clone(&session.client_id));
+            let persistent = session.is_persistent();
+            self.stats.wills_discarded += 1;
+            if persistent {
+                self.record(slot, Record::WillDone { client_id, published: None });
+            }
+        }
+    }
+}

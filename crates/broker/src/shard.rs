@@ -1,0 +1,253 @@
+//! The core's one function: [`Shard::handle`] applies an input and appends what must happen next.
+//!
+//! A shard owns whole sessions, the retained messages of its topics and its `$share` groups; nothing
+//! else ever sees them. The match in [`Shard::handle`] is the table of contents: each arm names the
+//! function, and its file, where that input is decided.
+
+use std::sync::Arc;
+
+use bitts_mqtt::Packet;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use slab::Slab;
+
+use crate::input::{ConnId, Input, Loss};
+use crate::limits::Limits;
+use crate::outbox::Outbox;
+use crate::presence::Disconnects;
+use crate::reason::{Cause, Stats, Violation};
+use crate::record::{Batch, Lsn, Record};
+use crate::route::retained::RetainedTable;
+use crate::route::share::Groups;
+use crate::route::{Interest, Matches, Router};
+use crate::session::Session;
+use crate::slot::{Placement, ShardId, Slot};
+use crate::time::{Moment, Now};
+use crate::timers::{Reminder, Timers};
+
+/// A hash table whose hash is keyed, so that clients cannot choose names that collide.
+pub(crate) type Map<K, V> = HashMap<K, V, FixedState>;
+
+pub(crate) fn map<K, V>(seed: u64) -> Map<K, V> {
+    HashMap::with_hasher(FixedState::with_seed(seed))
+}
+
+/// One core's sessions and everything that happens to them.
+#[derive(Debug)]
+pub struct Shard {
+    pub(crate) id: ShardId,
+    pub(crate) placement: Placement,
+    pub(crate) limits: Limits,
+    pub(crate) sessions: Slab<Session>,
+    pub(crate) by_client: Map<Arc<str>, u32>,
+    /// By [`ConnId::index`]: the connection's generation and its session.
+    pub(crate) conns: Vec<Option<(u32, u32)>>,
+    pub(crate) router: Router,
+    pub(crate) interest: Arc<Interest>,
+    pub(crate) retained: RetainedTable,
+    pub(crate) groups: Groups,
+    pub(crate) disconnects: Disconnects,
+    pub(crate) timers: Timers,
+    pub(crate) stats: Stats,
+    /// Bytes waiting in all sessions.
+    pub(crate) queued_bytes: usize,
+    pub(crate) connected: usize,
+    pub(crate) next_generation: u32,
+    /// The position of the batch that this input fills, and what is known to be durable.
+    pub(crate) lsn: Lsn,
+    pub(crate) durable: Lsn,
+    pending: Vec<(Slot, Record)>,
+    /// Kept between messages for its capacity.
+    pub(crate) matches: Matches,
+    pub(crate) scratch: Vec<u8>,
+}
+
+impl Shard {
+    /// A shard with nothing in it. `limits` are those of one shard ([`Limits::per_shard`]).
+    #[must_use]
+    pub fn new(id: ShardId, placement: Placement, limits: Limits, interest: Arc<Interest>) -> Self {
+        let seed = placement.seed();
+        Self {
+            id,
+            placement,
+            limits,
+            sessions: Slab::new(),
+            by_client: map(seed),
+            conns: Vec::new(),
+            router: Router::new(id, Arc::clone(&interest), seed),
+            interest,
+            retained: RetainedTable::default(),
+            groups: Groups::new(seed),
+            disconnects: Disconnects::new(seed),
+            timers: Timers::default(),
+            stats: Stats::default(),
+            queued_bytes: 0,
+            connected: 0,
+            next_generation: 0,
+            lsn: Lsn(1),
+            durable: Lsn(0),
+            pending: Vec::new(),
+            matches: Matches::default(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Applies one input and appends what must happen next to `out`.
+    ///
+    /// Runs to completion: on return nothing is pending inside the shard, so inputs may be applied
+    /// back to back and `out` performed once per turn. `now` never goes back.
+    pub fn handle(&mut self, now: Now, input: Input<'_>, out: &mut Outbox) {
+        match input {
+            Input::Packet { conn, packet } => self.on_packet(now, conn, packet, out),
+            Input::Message(message) => self.on_message(now, &message, out),
+            Input::Parcel { from, parcel } => self.on_parcel(now, from, parcel, out),
+            Input::Connect { conn, connect, origin } => {
+                self.on_connect(now, conn, connect, origin, out);
+            }
+            Input::Undecodable { conn, error, first } => {
+                self.on_undecodable(now, conn, error, first, out);
+            }
+            Input::Lost { conn, loss } => self.on_lost(now, conn, loss, out),
+            Input::Congested { conn } => self.on_congested(conn),
+            Input::Writable { conn } => self.on_writable(now, conn, out),
+            Input::Command { command, reply } => self.on_command(now, command, reply, out),
+            Input::Durable(lsn) => self.durable = self.durable.max(lsn),
+            Input::Tick => self.on_tick(now, out),
+            Input::Shutdown => self.on_shutdown(now, out),
+        }
+        self.seal(out);
+    }
+
+    /// The next moment at which [`Input::Tick`] is due.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Moment> {
+        self.timers.next()
+    }
+
+    /// The counters, with the gauges as they stand.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats {
+            connections: self.connected as u64,
+            sessions: self.sessions.len() as u64,
+            subscriptions: self.sessions.iter().map(|(_, s)| s.subscriptions.len() as u64).sum(),
+            retained: self.retained.len() as u64,
+            retained_bytes: self.retained.bytes() as u64,
+            queued: self.sessions.iter().map(|(_, session)| session.queued() as u64).sum(),
+            queued_bytes: self.queued_bytes as u64,
+            ..self.stats.clone()
+        }
+    }
+
+    fn on_packet(&mut self, now: Now, conn: ConnId, packet: &Packet<'_>, out: &mut Outbox) {
+        let Some(index) = self.session_of(conn) else { return };
+        if let Some(session) = self.sessions.get_mut(index as usize) {
+            session.last_packet = now.moment;
+        }
+        let outcome = match packet {
+            Packet::Publish(publish) => self.on_publish(now, index, publish, out),
+            Packet::PubAck(ack) => self.on_puback(now, index, ack, out),
+            Packet::PubRec(ack) => self.on_pubrec(now, index, ack, out),
+            Packet::PubRel(ack) => self.on_pubrel(index, ack, out),
+            Packet::PubComp(ack) => self.on_pubcomp(now, index, ack, out),
+            Packet::Subscribe(subscribe) => self.on_subscribe(now, index, subscribe, out),
+            Packet::Unsubscribe(unsubscribe) => self.on_unsubscribe(now, index, unsubscribe, out),
+            Packet::PingReq => {
+                self.send(index, &Packet::PingResp, out);
+                Ok(())
+            }
+            Packet::Disconnect(disconnect) => self.on_disconnect(now, index, disconnect, out),
+            Packet::Connect(_) => Err(Violation::SecondConnect),
+            Packet::Auth(_) => Err(Violation::UnexpectedAuth),
+            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
+                Err(Violation::ServerPacket)
+            }
+        };
+        if let Err(violation) = outcome {
+            self.end_connection(now, index, Cause::ClientError(violation), out);
+        }
+    }
+
+    fn on_lost(&mut self, now: Now, conn: ConnId, loss: Loss, out: &mut Outbox) {
+        let Some(index) = self.session_of(conn) else { return };
+        let cause = match loss {
+            Loss::Broken => Cause::ConnectionLost,
+            Loss::NotReading => Cause::ClientError(Violation::NotReading),
+            Loss::PacketTooSlow => Cause::ClientError(Violation::PacketTooSlow),
+        };
+        self.end_connection(now, index, cause, out);
+    }
+
+    fn on_tick(&mut self, now: Now, out: &mut Outbox) {
+        while let Some(reminder) = self.timers.due(now.moment) {
+            match reminder {
+                Reminder::KeepAlive { session, generation } => {
+                    if self.is_current(session, generation) {
+                        self.check_keep_alive(now, session, out);
+                    }
+                }
+                Reminder::WillDelay { session, generation } => {
+                    if self.is_current(session, generation) {
+                        self.check_will_delay(now, session, out);
+                    }
+                }
+                Reminder::SessionExpiry { session, generation } => {
+                    if self.is_current(session, generation) {
+                        self.check_session_expiry(now, session, out);
+                    }
+                }
+                Reminder::Disconnects => self.forget_disconnects(now.moment),
+            }
+        }
+    }
+
+    fn on_shutdown(&mut self, now: Now, out: &mut Outbox) {
+        let connected: Vec<u32> =
+            self.conns.iter().flatten().map(|(_, session)| *session).collect();
+        for index in connected {
+            self.end_connection(now, index, Cause::ServerInitiated, out);
+        }
+    }
+
+    fn is_current(&self, index: u32, generation: u32) -> bool {
+        self.sessions.get(index as usize).is_some_and(|session| session.generation == generation)
+    }
+
+    /// The session of a connection, unless the connection is no longer anybody's.
+    pub(crate) fn session_of(&self, conn: ConnId) -> Option<u32> {
+        match self.conns.get(conn.index as usize) {
+            Some(Some((generation, session))) if *generation == conn.generation => Some(*session),
+            _ => None,
+        }
+    }
+
+    /// The session at a position that is known to be in use.
+    pub(crate) fn session(&mut self, index: u32) -> &mut Session {
+        &mut self.sessions[index as usize]
+    }
+
+    /// Adds a record to the batch of this input and returns the position it will have.
+    pub(crate) fn record(&mut self, slot: Slot, record: Record) -> Lsn {
+        self.pending.push((slot, record));
+        self.lsn
+    }
+
+    /// Whether this input made anything that is still to become durable.
+    pub(crate) fn is_pending(&self, out: &Outbox) -> bool {
+        !self.pending.is_empty() || out.entries.last().is_some_and(|entry| entry.lsn == self.lsn)
+    }
+
+    /// Hands the batch of this input over, one per slot.
+    fn seal(&mut self, out: &mut Outbox) {
+        if !self.is_pending(out) {
+            return;
+        }
+        for (slot, record) in self.pending.drain(..) {
+            match out.batches.iter_mut().find(|b| b.lsn == self.lsn && b.slot == slot) {
+                Some(batch) => batch.records.push(record),
+                None => out.batches.push(Batch { slot, lsn: self.lsn, records: vec![record] }),
+            }
+        }
+        self.lsn = Lsn(self.lsn.0 + 1);
+    }
+}
