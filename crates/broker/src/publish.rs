@@ -34,12 +34,14 @@ impl Shard {
         out: &mut Outbox,
     ) -> Published {
         let mut gate = None;
+        let mut is_retained_elsewhere = false;
         if transit.retain {
             let message = transit.park();
             let owner = self.placement.owner_of(&message.topic);
             if owner == self.id {
                 gate = Some(self.retain(message));
             } else {
+                is_retained_elsewhere = true;
                 out.parcels.push((owner, Parcel::Retain(message)));
             }
         }
@@ -54,7 +56,7 @@ impl Shard {
             out.entries.push(Entry { slot, lsn, message: transit.park(), received });
             gate = Some(lsn);
         }
-        if !matches.others.is_empty() {
+        if !matches.others.is_empty() || is_retained_elsewhere {
             out.messages.push((matches.others, transit.park()));
         }
         self.deliver_matches(now, transit, &mut matches, out);

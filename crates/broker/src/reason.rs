@@ -32,14 +32,10 @@ pub enum Violation {
     TopicAliasBytes,
     /// A Topic Name longer or deeper than the limit.
     TopicTooLong,
-    /// PUBLISH to a `$` topic that is not open to clients.
-    ReservedTopic,
     /// A Subscription Identifier in a PUBLISH from a client. [MQTT-3.3.4-6]
     SubscriptionIdentifierFromClient,
     /// DISCONNECT sets a Session Expiry Interval although CONNECT had 0. [MQTT-3.14.2-2]
     SessionExpiryFromZero,
-    /// A QoS 2 PUBLISH reuses an identifier whose exchange is not over, for another message.
-    PacketIdentifierInUse,
     /// The client takes no bytes although there are some for it.
     NotReading,
     /// A packet was begun and not finished in time.
@@ -62,8 +58,6 @@ impl Violation {
             Self::TopicAliasUnknown => ReasonCode::ProtocolError,
             Self::TopicAliasBytes => ReasonCode::QuotaExceeded,
             Self::TopicTooLong => ReasonCode::TopicNameInvalid,
-            Self::ReservedTopic => ReasonCode::NotAuthorized,
-            Self::PacketIdentifierInUse => ReasonCode::PacketIdentifierInUse,
             Self::NotReading | Self::PacketTooSlow => ReasonCode::QuotaExceeded,
         }
     }
@@ -81,10 +75,8 @@ impl Violation {
             Self::TopicAliasUnknown => "topic_alias_unknown",
             Self::TopicAliasBytes => "topic_alias_bytes",
             Self::TopicTooLong => "topic_too_long",
-            Self::ReservedTopic => "reserved_topic",
             Self::SubscriptionIdentifierFromClient => "subscription_identifier_from_client",
             Self::SessionExpiryFromZero => "session_expiry_from_zero",
-            Self::PacketIdentifierInUse => "packet_identifier_in_use",
             Self::NotReading => "not_reading",
             Self::PacketTooSlow => "packet_too_slow",
         }

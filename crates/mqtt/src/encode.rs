@@ -76,7 +76,9 @@ pub fn encode_unsubscribe(
 ) {
     put(0xA2, out, |out| {
         put_subscribe_head(version, packet_id, None, &UserProperties::EMPTY, out);
-        filters.iter().for_each(|filter| put_text(filter, out));
+        for filter in filters {
+            put_text(filter, out);
+        }
     });
 }
 

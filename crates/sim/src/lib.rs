@@ -1,1 +1,7 @@
-//! Placeholder.
+//! Whole servers without a machine: shards driven from a seed or by a script, and checkers.
+//!
+//! `world` runs many shards and clients with random schedules and checks what must always hold;
+//! `scenario` runs the scripts of `spec/scenarios` in the same core, or over any [`scenario::Wire`].
+
+pub mod scenario;
+pub mod world;

@@ -36,25 +36,17 @@ pub(crate) struct Groups {
 }
 
 impl Group {
-    /// Makes or changes a member; returns whether it is new.
-    pub(crate) fn put(&mut self, member: Member) -> bool {
-        match self.members.iter_mut().find(|held| held.session == member.session) {
-            Some(held) => {
-                *held = member;
-                false
-            }
-            None => {
-                self.members.push(member);
-                true
-            }
+    /// Makes or changes a member.
+    pub(crate) fn put(&mut self, member: Member) {
+        if let Some(held) = self.members.iter_mut().find(|held| held.session == member.session) {
+            *held = member;
+        } else {
+            self.members.push(member);
         }
     }
 
-    /// Removes a member; returns whether it was one.
-    pub(crate) fn remove(&mut self, session: SessionRef) -> bool {
-        let before = self.members.len();
+    pub(crate) fn remove(&mut self, session: SessionRef) {
         self.members.retain(|held| held.session != session);
-        self.members.len() < before
     }
 
     /// The connected member whose turn it is.

@@ -51,7 +51,7 @@ impl Shard {
         }
         let resumed = old.filter(|_| !connect.clean_start);
         let index = resumed.unwrap_or_else(|| self.new_session(client_id));
-        self.attach(now, index, conn, connect, origin, out);
+        self.attach(now, index, conn, connect, origin);
         self.set_expiry(index, expiry);
         let will = self.session(index).will.as_deref().map(SessionWill::as_record);
         let gate = self.record_attached(index, will, resumed.is_some());
@@ -141,7 +141,6 @@ impl Shard {
         conn: ConnId,
         connect: &Connect<'_>,
         origin: Origin,
-        out: &mut Outbox,
     ) {
         let properties = &connect.properties;
         let offered = properties.receive_maximum.map_or(u16::MAX, NonZeroU16::get);

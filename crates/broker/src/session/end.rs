@@ -54,15 +54,23 @@ impl Shard {
         }
         self.connected -= 1;
         if let Some(reason_code) = cause.reason_code().filter(|_| mqtt5) {
+            let reason_string = match cause {
+                Cause::ClientError(violation) if connection.problem_information => {
+                    Some(violation.name())
+                }
+                _ => None,
+            };
             let packet = Packet::Disconnect(Disconnect {
                 reason_code,
                 session_expiry_interval: None,
-                reason_string: None,
+                reason_string,
                 server_reference: None,
                 user_properties: UserProperties::EMPTY,
             });
             let frame = encode_frame(connection.id, &packet, version, out);
-            out.frames.push(frame);
+            if frame.len <= connection.packet_bytes_max {
+                out.frames.push(frame);
+            }
         }
         let close = if cause == Cause::ConnectionLost { Close::Now } else { Close::Flush };
         out.closes.push((connection.id, close));
@@ -119,12 +127,7 @@ impl Shard {
             if bitts_mqtt::shared_filter(&held.filter).is_some() {
                 let owner = self.placement.owner_of(&held.filter);
                 let session = self.session_ref(index);
-                self.to_shard(
-                    now,
-                    owner,
-                    Parcel::Leave { group: held.filter.clone(), session },
-                    out,
-                );
+                self.tell(now, owner, Parcel::Leave { group: held.filter.clone(), session }, out);
             } else {
                 let holder = Holder::Session(held.as_subscriber(index));
                 self.router.release(&held.filter, holder, persistent);

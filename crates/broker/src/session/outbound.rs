@@ -525,7 +525,7 @@ fn write_publish(
     let alias = connection.outbound_aliases.as_deref().filter(|_| !is_gated);
     let alias = alias.and_then(|aliases| aliases.find(transit.topic));
     let is_common = alias.is_none() && delivery.identifiers.is_empty();
-    let template = (version == ProtocolVersion::V5) as usize * 6
+    let template = usize::from(version == ProtocolVersion::V5) * 6
         + delivery.qos as usize * 2
         + usize::from(delivery.retain);
     if is_common && let Some(Some(frame)) = transit.templates.get(template) {

@@ -92,7 +92,7 @@ impl Shard {
         let first = after.is_none();
         let wanted = Parcel::RetainedWanted { session, scan, filter, after };
         if first {
-            self.to_shard(now, shard, wanted, out);
+            self.tell(now, shard, wanted, out);
         } else {
             out.parcels.push((shard, wanted));
         }
@@ -112,7 +112,7 @@ impl Shard {
         let (messages, next, expired) = self.retained.scan(filter, after, step, now.moment);
         self.interest.count_retained(expired);
         let found = Parcel::RetainedFound { session, scan, messages, next };
-        self.to_shard(now, session.shard, found, out);
+        self.tell(now, session.shard, found, out);
     }
 
     /// One step came back.

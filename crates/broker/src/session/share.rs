@@ -8,7 +8,6 @@ use std::sync::Arc;
 use bitts_mqtt::{PacketId, QoS};
 
 use super::outbound::{Delivery, Identifiers, Transit};
-use crate::message::Message;
 use crate::outbox::{Member, Outbox, Parcel, SessionRef};
 use crate::reason::Dropped;
 use crate::route::Holder;
@@ -19,7 +18,7 @@ use crate::time::Now;
 
 impl Shard {
     /// Gives a parcel to a shard; what is for this one is done at once.
-    pub(crate) fn to_shard(&mut self, now: Now, shard: ShardId, parcel: Parcel, out: &mut Outbox) {
+    pub(crate) fn tell(&mut self, now: Now, shard: ShardId, parcel: Parcel, out: &mut Outbox) {
         if shard == self.id {
             self.on_parcel(now, shard, parcel, out);
         } else {
@@ -93,7 +92,7 @@ impl Shard {
         // The answer of this very shard needs no waiting for.
         let packet_id = packet_id.filter(|_| is_remote);
         let group = Arc::clone(group);
-        self.to_shard(now, owner, Parcel::Join { group, member, packet_id }, out);
+        self.tell(now, owner, Parcel::Join { group, member, packet_id }, out);
         is_remote && packet_id.is_some()
     }
 
@@ -133,7 +132,7 @@ impl Shard {
         if let Some(packet_id) = packet_id {
             let group = Arc::clone(name);
             let joined = Parcel::Joined { session, group, packet_id, accepted };
-            self.to_shard(now, session.shard, joined, out);
+            self.tell(now, session.shard, joined, out);
         }
         if is_connected {
             self.deliver_parked(now, position, out);
@@ -252,13 +251,5 @@ impl Shard {
         };
         self.deliver(now, index, transit, delivery, out);
         true
-    }
-
-    /// How many messages wait in groups of this shard.
-    #[cfg(test)]
-    pub(crate) fn parked(&mut self, group: &str) -> Vec<Arc<Message>> {
-        let position = self.groups.position(group);
-        let group = position.and_then(|position| self.groups.at(position));
-        group.map(|group| group.parked.iter().cloned().collect()).unwrap_or_default()
     }
 }

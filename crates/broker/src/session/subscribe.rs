@@ -285,7 +285,7 @@ impl Shard {
             let owner: ShardId = self.placement.owner_of(filter);
             let session = self.session_ref(index);
             let group = Arc::clone(&held.filter);
-            self.to_shard(now, owner, Parcel::Leave { group, session }, out);
+            self.tell(now, owner, Parcel::Leave { group, session }, out);
         } else {
             self.router.release(filter, Holder::Session(held.as_subscriber(index)), persistent);
         }
