@@ -76,11 +76,11 @@ impl ErrorKind {
     /// The kind of a status that came without a name.
     fn from_status(status: u16) -> Self {
         let same = Self::ALL.iter().copied().find(|kind| kind.status() == status);
-        same.unwrap_or(if (400..500).contains(&status) {
-            Self::InvalidRequest
-        } else {
-            Self::InternalFailure
-        })
+        match same {
+            Some(kind) => kind,
+            None if (400..500).contains(&status) => Self::InvalidRequest,
+            None => Self::InternalFailure,
+        }
     }
 }
 

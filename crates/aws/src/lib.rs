@@ -1,3 +1,6 @@
 //! The AWS IoT data plane contract as pure code: API shapes and errors, Signature Version 4, events.
 
+pub mod api;
+pub mod error;
 pub mod events;
+pub mod sigv4;

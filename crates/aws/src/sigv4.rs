@@ -1,0 +1,1 @@
+//! Signature Version 4: signing our own requests and verifying those of others.
