@@ -1,0 +1,114 @@
+//! One network connection: its socket, what of a packet has come so far, and what is to be sent.
+//!
+//! It knows bytes, not sessions. An idle one owns no buffer.
+
+use std::io::{self, ErrorKind, Read};
+use std::net::SocketAddr;
+
+use bitts_broker::{ConnId, Moment};
+use bitts_mqtt::ProtocolVersion;
+use mio::net::TcpStream;
+
+use crate::write_buffer::WriteBuffer;
+
+/// Bytes one read may bring, and with that the work one connection may cause in one turn.
+pub(crate) const READ_BYTES: usize = 64 << 10;
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Phase {
+    /// Its CONNECT has not come.
+    Greeting,
+    /// Its CONNECT was handed to the core.
+    Open(ProtocolVersion),
+    /// Ours is said; what still comes is not read as packets.
+    Closing,
+}
+
+/// What to do about a read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Readiness {
+    /// There may be more.
+    More,
+    /// The socket is drained.
+    Drained,
+    /// The peer sends no more, or the connection is broken.
+    Ended,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    pub(crate) stream: TcpStream,
+    pub(crate) id: ConnId,
+    pub(crate) phase: Phase,
+    pub(crate) source: SocketAddr,
+    /// The beginning of a packet, or packets that wait for their turn.
+    pub(crate) partial: Vec<u8>,
+    /// Bytes of `partial` that count against the limit on connections without CONNECT.
+    pub(crate) counted: usize,
+    pub(crate) writes: WriteBuffer,
+    /// Bytes are in `writes` that this turn has not tried to write.
+    pub(crate) is_dirty: bool,
+    /// It is in the list of those that may have something to read.
+    pub(crate) is_listed: bool,
+    /// The peer shut its side down, so a short read does not mean that the socket is drained.
+    pub(crate) is_read_closed: bool,
+    /// The core knows that it takes no more bytes for now.
+    pub(crate) is_congested: bool,
+    /// A watch for a packet that was begun is set, or one for a peer that takes nothing.
+    pub(crate) is_packet_watched: bool,
+    pub(crate) is_stall_watched: bool,
+    /// When the packet in `partial` was begun.
+    pub(crate) begun_at: Moment,
+    /// When the peer last took a byte, or was first sent one.
+    pub(crate) taken_at: Moment,
+}
+
+impl Conn {
+    pub(crate) fn new(stream: TcpStream, source: SocketAddr, now: Moment) -> Self {
+        Self {
+            stream,
+            id: ConnId::default(),
+            phase: Phase::Greeting,
+            source,
+            partial: Vec::new(),
+            counted: 0,
+            writes: WriteBuffer::default(),
+            is_dirty: false,
+            is_listed: false,
+            is_read_closed: false,
+            is_congested: false,
+            is_packet_watched: false,
+            is_stall_watched: false,
+            begun_at: now,
+            taken_at: now,
+        }
+    }
+
+    /// Reads once, behind the first `have` bytes of `buffer`, which grows as bytes arrive and never
+    /// from a length that the peer claims. Returns how many bytes there are then.
+    pub(crate) fn read(&mut self, buffer: &mut Vec<u8>, have: usize) -> (usize, Readiness) {
+        if buffer.len() < have + READ_BYTES {
+            buffer.resize(have + READ_BYTES, 0);
+        }
+        let room = buffer.get_mut(have..have + READ_BYTES).unwrap_or_default();
+        loop {
+            return match self.stream.read(room) {
+                Ok(0) => (have, Readiness::Ended),
+                Ok(read) if read == READ_BYTES || self.is_read_closed => {
+                    (have + read, Readiness::More)
+                }
+                Ok(read) => (have + read, Readiness::Drained),
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => (have, Readiness::Drained),
+                Err(_) => (have, Readiness::Ended),
+            };
+        }
+    }
+
+    /// Says that we send no more.
+    pub(crate) fn shut_down_writes(&self) -> io::Result<()> {
+        self.stream.shutdown(std::net::Shutdown::Write)
+    }
+}

@@ -1,0 +1,251 @@
+//! Performing what the shard asked for, in the order that [`Outbox`] documents.
+//!
+//! Records to the store, parcels and messages to the neighbours, answers, packets into write buffers,
+//! one write for each connection, closes. What waits for the store leaves when the store says so.
+
+use bitts_broker::{Close, ConnId, Frame, Input, Outbox, Parcel, ShardId};
+use bitts_store::{Store, StoreEvent};
+use bytes::Bytes;
+
+use crate::conn::Phase;
+use crate::mesh::Mail;
+use crate::worker::Worker;
+use crate::write_buffer::SHARED_FROM;
+
+/// Packets in the outbox from which on it is performed before the turn ends.
+const FRAMES_LARGE: usize = 8_192;
+/// Bytes of packets in the outbox from which on it is performed before the turn ends.
+const BYTES_LARGE: usize = 1 << 20;
+
+impl Worker {
+    /// Whether enough is to be done that nothing should be added first.
+    pub(crate) fn is_large(&self) -> bool {
+        self.out.frames.len() >= FRAMES_LARGE || self.out.bytes.len() >= BYTES_LARGE
+    }
+
+    pub(crate) fn flush_if_large(&mut self) {
+        if self.is_large() {
+            self.flush();
+        }
+    }
+
+    /// Performs everything.
+    pub(crate) fn flush(&mut self) {
+        self.store_all();
+        self.send_mail();
+        let mut out = std::mem::take(&mut self.out);
+        for (reply, answer) in out.replies.drain(..) {
+            self.reply(reply, answer);
+        }
+        let mut shared = None;
+        for frame in &out.frames {
+            self.put_frame(&out, frame, &mut shared);
+        }
+        self.put_gated(&out, &mut shared);
+        self.gated_replies.extend(out.gated_replies.drain(..));
+        for (id, close) in out.closes.drain(..) {
+            self.close(id, close);
+        }
+        out.clear();
+        self.out = out;
+        self.release_gated();
+        for id in std::mem::take(&mut self.dirty) {
+            self.write(id);
+        }
+    }
+
+    fn store_all(&mut self) {
+        for batch in self.out.batches.drain(..) {
+            self.store.submit(batch);
+        }
+        for entry in self.out.entries.drain(..) {
+            self.store.append(entry);
+        }
+        while let Some(StoreEvent::Durable(lsn)) = self.store.poll() {
+            self.durable = lsn;
+            self.handle(Input::Durable(lsn));
+        }
+    }
+
+    fn send_mail(&mut self) {
+        let from = self.id;
+        for (to, parcel) in self.out.parcels.drain(..) {
+            send_parcel(&mut self.lanes, &mut self.own_mails, from, to, parcel);
+        }
+        self.send_lanes();
+        for (mut shards, message) in self.out.messages.drain(..) {
+            if message.retain {
+                shards = shards.union(self.mesh.interest.shards_for(&message.topic));
+            }
+            for shard in shards.without(from).iter() {
+                if let Some(lane) = self.lanes.get_mut(usize::from(shard.0)) {
+                    lane.push(Mail::Message(message.clone()));
+                }
+            }
+        }
+        self.send_lanes();
+    }
+
+    fn send_lanes(&mut self) {
+        for (inbox, lane) in self.mesh.inboxes.iter().zip(&mut self.lanes) {
+            inbox.send(lane);
+        }
+    }
+
+    fn reply(&mut self, id: bitts_broker::ReplyId, answer: bitts_broker::command::Reply) {
+        // Whoever asked may have gone meanwhile; nobody is left to be told.
+        if let Some(sender) = self.replies.try_remove(id.0 as usize)
+            && sender.send(answer).is_err()
+        {
+            tracing::trace!("nobody waits for this answer");
+        }
+    }
+
+    /// Appends a packet to its connection's buffer. Hot: once per delivery.
+    fn put_frame(&mut self, out: &Outbox, frame: &Frame, shared: &mut Option<(u32, Bytes)>) {
+        let Some(conn) = self.conns.get_mut(frame.conn.index as usize) else { return };
+        if conn.id != frame.conn {
+            return;
+        }
+        if frame.len as usize >= SHARED_FROM {
+            // Up to its Packet Identifier a packet is the receiver's own.
+            let head = if frame.packet_id_at == 0 { 0 } else { frame.packet_id_at as usize + 2 };
+            let bytes = out.frame_bytes(frame);
+            let body = match shared {
+                Some((start, body)) if *start == frame.start => body.clone(),
+                _ => {
+                    let tail = bytes.get(head..).unwrap_or_default();
+                    let body = Bytes::copy_from_slice(tail);
+                    *shared = Some((frame.start, body.clone()));
+                    body
+                }
+            };
+            if head > 0 {
+                conn.writes.append(&mut self.spares, |buffer| {
+                    buffer.extend_from_slice(bytes.get(..head - 2).unwrap_or_default());
+                    buffer.extend_from_slice(&frame.packet_id.to_be_bytes());
+                });
+            }
+            conn.writes.append_shared(body);
+        } else {
+            conn.writes.append(&mut self.spares, |buffer| out.copy_frame(frame, buffer));
+        }
+        if !conn.is_dirty {
+            conn.is_dirty = true;
+            self.dirty.push(frame.conn);
+        }
+    }
+
+    /// Packets whose position is durable leave; the others are kept, behind those that wait already.
+    fn put_gated(&mut self, out: &Outbox, shared: &mut Option<(u32, Bytes)>) {
+        for (lsn, frame) in &out.gated {
+            if *lsn <= self.durable && self.gated.is_empty() {
+                self.put_frame(out, frame, shared);
+            } else {
+                let mut bytes = Vec::new();
+                out.copy_frame(frame, &mut bytes);
+                self.gated.push_back((*lsn, frame.conn, bytes));
+            }
+        }
+    }
+
+    fn release_gated(&mut self) {
+        while self.gated.front().is_some_and(|(lsn, ..)| *lsn <= self.durable) {
+            let Some((_, id, bytes)) = self.gated.pop_front() else { break };
+            let Some(conn) = self.conns.get_mut(id.index as usize).filter(|conn| conn.id == id)
+            else {
+                continue;
+            };
+            conn.writes.append(&mut self.spares, |buffer| buffer.extend_from_slice(&bytes));
+            if !conn.is_dirty {
+                conn.is_dirty = true;
+                self.dirty.push(id);
+            }
+        }
+        while self.gated_replies.front().is_some_and(|(lsn, ..)| *lsn <= self.durable) {
+            if let Some((_, reply, answer)) = self.gated_replies.pop_front() {
+                self.reply(reply, answer);
+            }
+        }
+    }
+
+    fn close(&mut self, id: ConnId, close: Close) {
+        match close {
+            Close::Now => self.drop_conn(id),
+            Close::Flush => {
+                self.set_phase(id, Phase::Closing);
+                let linger = self.limits.linger.as_millis() as u64;
+                self.linger_watch.set(self.now.moment.plus_millis(linger), id);
+                if let Some(conn) = self.conn(id)
+                    && !conn.is_dirty
+                {
+                    conn.is_dirty = true;
+                    self.dirty.push(id);
+                }
+            }
+        }
+    }
+
+    /// Writes what a connection is to be sent, as far as it takes it.
+    fn write(&mut self, id: ConnId) {
+        let (now, limits) = (self.now.moment, &self.limits);
+        let (write_bytes_max, stall) = (limits.write_bytes_max, limits.stall_timeout);
+        let Some(conn) = self.conns.get_mut(id.index as usize).filter(|conn| conn.id == id) else {
+            return;
+        };
+        conn.is_dirty = false;
+        let before = conn.writes.len();
+        let outcome = conn.writes.write_to(&mut conn.stream, &mut self.spares);
+        let left = conn.writes.len();
+        if left < before || !conn.is_stall_watched {
+            conn.taken_at = now;
+        }
+        if left > 0 && !conn.is_stall_watched {
+            conn.is_stall_watched = true;
+            self.stall_watch.set(now.plus_millis(stall.as_millis() as u64), id);
+        }
+        if left > write_bytes_max && !conn.is_congested {
+            conn.is_congested = true;
+            self.shard.handle(self.now, Input::Congested { conn: id }, &mut self.out);
+        } else if left <= write_bytes_max / 4 && conn.is_congested {
+            conn.is_congested = false;
+            self.relieved.push(id);
+        }
+        match outcome {
+            Ok(true) if conn.phase == Phase::Closing => self.say_goodbye(id),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::trace!(%error, "cannot write to a connection");
+                // Reading it will tell that it is broken.
+                conn.is_read_closed = true;
+                conn.writes = crate::write_buffer::WriteBuffer::default();
+                if !conn.is_listed {
+                    conn.is_listed = true;
+                    self.ready.push(id);
+                }
+            }
+        }
+    }
+
+    /// Everything is written: the peer closes, or is reset when its time to linger is over.
+    fn say_goodbye(&mut self, id: ConnId) {
+        let Some(conn) = self.conn(id) else { return };
+        if conn.shut_down_writes().is_err() || conn.is_read_closed {
+            self.drop_conn(id);
+        }
+    }
+}
+
+fn send_parcel(
+    lanes: &mut [Vec<Mail>],
+    own: &mut Vec<Mail>,
+    from: ShardId,
+    to: ShardId,
+    parcel: Parcel,
+) {
+    if to == from {
+        own.push(Mail::Parcel { from, parcel });
+    } else if let Some(lane) = lanes.get_mut(usize::from(to.0)) {
+        lane.push(Mail::Parcel { from, parcel });
+    }
+}

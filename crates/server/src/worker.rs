@@ -1,0 +1,473 @@
+//! The loop of one core: what is ready, applied to the shard, performed. Start reading in [`Worker::run`].
+//!
+//! A turn takes the mail, accepts, reads what is readable, ticks, and flushes once: see
+//! [`Worker::turn`]. Reading is in `read`, performing what the shard asks for in `flush`, what comes
+//! before CONNECT in `greet`. The thread owns its sockets, its shard and nothing else.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitts_broker::command::Reply;
+use bitts_broker::{ConnId, Input, Loss, Lsn, Moment, Now, Outbox, ReplyId, Shard, ShardId};
+use bitts_store::MemoryStore;
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
+use tokio::sync::oneshot;
+
+use crate::clock::Clock;
+use crate::config::ServerLimits;
+use crate::conn::{Conn, Phase};
+use crate::greet::Greetings;
+use crate::mesh::{Mail, Mesh};
+use crate::metrics::{Counters, Refusal};
+use crate::write_buffer::Spares;
+
+pub(crate) const WAKER: Token = Token(usize::MAX);
+const LISTENER: Token = Token(usize::MAX - 1);
+/// Connections accepted in one turn; the rest in the next.
+const ACCEPTED_MAX: usize = 64;
+/// How long nothing is accepted after the system had no descriptor left.
+const ACCEPT_PAUSE_MS: u64 = 100;
+
+/// Connections that are looked at when a fixed time has passed, in that order.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    due: VecDeque<(Moment, ConnId)>,
+}
+
+impl Watch {
+    pub(crate) fn set(&mut self, due: Moment, conn: ConnId) {
+        self.due.push_back((due, conn));
+    }
+
+    fn take_due(&mut self, now: Moment) -> Option<ConnId> {
+        let (due, conn) = *self.due.front()?;
+        (due <= now).then(|| self.due.pop_front().map(|_| conn)).flatten()
+    }
+
+    fn next_due(&self) -> Option<Moment> {
+        self.due.front().map(|(due, _)| *due)
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) id: ShardId,
+    pub(crate) mesh: Mesh,
+    pub(crate) shard: Shard,
+    pub(crate) out: Outbox,
+    pub(crate) store: MemoryStore,
+    pub(crate) limits: Arc<ServerLimits>,
+    pub(crate) packet_bytes_max: usize,
+    pub(crate) counters: Arc<Counters>,
+    clock: Clock,
+    pub(crate) now: Now,
+    pub(crate) poll: Poll,
+    listener: Option<TcpListener>,
+    may_accept: bool,
+    accept_paused_until: Option<Moment>,
+    pub(crate) conns: Slab<Box<Conn>>,
+    next_generation: u32,
+    pub(crate) greetings: Greetings,
+    /// Those that may have something to read.
+    pub(crate) ready: Vec<ConnId>,
+    /// Those that have something to write.
+    pub(crate) dirty: Vec<ConnId>,
+    /// Those that the core may send to again.
+    pub(crate) relieved: Vec<ConnId>,
+    pub(crate) buffer: Vec<u8>,
+    pub(crate) spares: Spares,
+    mails: Vec<Mail>,
+    /// Mail to this shard itself, for the next turn.
+    pub(crate) own_mails: Vec<Mail>,
+    pub(crate) lanes: Vec<Vec<Mail>>,
+    pub(crate) replies: Slab<oneshot::Sender<Reply>>,
+    pub(crate) durable: Lsn,
+    pub(crate) gated: VecDeque<(Lsn, ConnId, Vec<u8>)>,
+    pub(crate) gated_replies: VecDeque<(Lsn, ReplyId, Reply)>,
+    pub(crate) packet_watch: Watch,
+    pub(crate) stall_watch: Watch,
+    pub(crate) linger_watch: Watch,
+    /// The server stops: when what is left is reset.
+    stopping: Option<Moment>,
+}
+
+/// What a worker is made of.
+pub(crate) struct Parts {
+    pub(crate) shard: Shard,
+    pub(crate) id: ShardId,
+    pub(crate) mesh: Mesh,
+    pub(crate) poll: Poll,
+    pub(crate) listener: Option<TcpListener>,
+    pub(crate) clock: Clock,
+    pub(crate) limits: Arc<ServerLimits>,
+    pub(crate) packet_bytes_max: u32,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl Worker {
+    pub(crate) fn new(parts: Parts) -> io::Result<Self> {
+        let Parts { shard, id, mesh, poll, mut listener, clock, limits, .. } = parts;
+        if let Some(listener) = &mut listener {
+            poll.registry().register(listener, LISTENER, Interest::READABLE)?;
+        }
+        let lanes = mesh.inboxes.iter().map(|_| Vec::new()).collect();
+        Ok(Self {
+            id,
+            mesh,
+            shard,
+            out: Outbox::default(),
+            store: MemoryStore::default(),
+            limits,
+            packet_bytes_max: parts.packet_bytes_max as usize,
+            counters: parts.counters,
+            now: clock.now(),
+            clock,
+            poll,
+            listener,
+            may_accept: true,
+            accept_paused_until: None,
+            conns: Slab::new(),
+            next_generation: 0,
+            greetings: Greetings::default(),
+            ready: Vec::new(),
+            dirty: Vec::new(),
+            relieved: Vec::new(),
+            buffer: Vec::new(),
+            spares: Spares::default(),
+            mails: Vec::new(),
+            own_mails: Vec::new(),
+            lanes,
+            replies: Slab::new(),
+            durable: Lsn::default(),
+            gated: VecDeque::new(),
+            gated_replies: VecDeque::new(),
+            packet_watch: Watch::default(),
+            stall_watch: Watch::default(),
+            linger_watch: Watch::default(),
+            stopping: None,
+        })
+    }
+
+    /// Runs until the server stops and every connection is closed.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(1024);
+        loop {
+            self.wait(&mut events)?;
+            self.turn();
+            if self.stopping.is_some_and(|until| self.conns.is_empty() || until <= self.now.moment)
+            {
+                return Ok(());
+            }
+        }
+    }
+
+    fn turn(&mut self) {
+        self.now = self.clock.now();
+        self.take_mail();
+        self.accept();
+        self.relieve();
+        // While a neighbour has more mail than it keeps up with, nobody reads sockets.
+        if !self.mesh.is_high() {
+            self.read_ready();
+        }
+        if self.shard.deadline().is_some_and(|due| due <= self.now.moment) {
+            self.handle(Input::Tick);
+        }
+        self.check_watches();
+        self.flush();
+    }
+
+    /// Applies an input to the shard.
+    pub(crate) fn handle(&mut self, input: Input<'_>) {
+        self.shard.handle(self.now, input, &mut self.out);
+    }
+
+    fn wait(&mut self, events: &mut Events) -> io::Result<()> {
+        let is_idle = self.ready.is_empty()
+            && self.own_mails.is_empty()
+            && self.relieved.is_empty()
+            && !(self.may_accept && self.is_accepting());
+        let timeout = if is_idle && self.mesh.inbox(self.id).is_some_and(|own| own.may_sleep()) {
+            self.next_due().map(|due| Duration::from_millis(due.millis_since(self.now.moment) + 1))
+        } else if self.mesh.is_high() {
+            Some(Duration::from_millis(1))
+        } else {
+            Some(Duration::ZERO)
+        };
+        match self.poll.poll(events, timeout) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        if let Some(inbox) = self.mesh.inbox(self.id) {
+            inbox.awake();
+        }
+        for event in events.iter() {
+            match event.token() {
+                WAKER => {}
+                LISTENER => self.may_accept = true,
+                Token(index) => self.on_readiness(index, event),
+            }
+        }
+        Ok(())
+    }
+
+    fn on_readiness(&mut self, index: usize, event: &mio::event::Event) {
+        let Some(conn) = self.conns.get_mut(index) else { return };
+        let is_readable = event.is_readable() || event.is_read_closed() || event.is_error();
+        conn.is_read_closed |= event.is_read_closed() || event.is_error();
+        if is_readable && !conn.is_listed {
+            conn.is_listed = true;
+            self.ready.push(conn.id);
+        }
+        if event.is_writable() && !conn.writes.is_empty() && !conn.is_dirty {
+            conn.is_dirty = true;
+            self.dirty.push(conn.id);
+        }
+    }
+
+    fn next_due(&self) -> Option<Moment> {
+        let watches = [&self.packet_watch, &self.stall_watch, &self.linger_watch];
+        watches
+            .into_iter()
+            .filter_map(Watch::next_due)
+            .chain(self.shard.deadline())
+            .chain(self.greetings.next_due())
+            .chain(self.accept_paused_until)
+            .chain(self.stopping)
+            .min()
+    }
+
+    fn take_mail(&mut self) {
+        let mut mails = std::mem::take(&mut self.mails);
+        mails.append(&mut self.own_mails);
+        for mail in mails.drain(..) {
+            self.on_mail(mail);
+        }
+        if let Some(inbox) = self.mesh.inbox(self.id) {
+            inbox.take(&mut mails);
+        }
+        for mail in mails.drain(..) {
+            self.on_mail(mail);
+            self.flush_if_large();
+        }
+        self.mails = mails;
+        self.mails.shrink_to(4096);
+    }
+
+    fn on_mail(&mut self, mail: Mail) {
+        match mail {
+            Mail::Message(message) => self.handle(Input::Message(message)),
+            Mail::Parcel { from, parcel } => self.handle(Input::Parcel { from, parcel }),
+            Mail::Conn(conn) => self.take_over(conn),
+            Mail::Command(command, sender) => {
+                let reply = ReplyId(self.replies.insert(sender) as u64);
+                self.handle(Input::Command { command, reply });
+            }
+            Mail::Shutdown => self.shut_down(),
+        }
+    }
+
+    fn shut_down(&mut self) {
+        if self.stopping.is_none() {
+            let drain = self.limits.drain_timeout.as_millis() as u64;
+            self.stopping = Some(self.now.moment.plus_millis(drain));
+            self.listener = None;
+            let greeting: Vec<ConnId> = self.greetings.ids().collect();
+            for conn in greeting {
+                if self.conn(conn).is_some_and(|conn| conn.phase == Phase::Greeting) {
+                    self.drop_conn(conn);
+                }
+            }
+            self.handle(Input::Shutdown);
+        }
+    }
+
+    fn is_accepting(&self) -> bool {
+        self.listener.is_some() && self.accept_paused_until.is_none()
+    }
+
+    fn accept(&mut self) {
+        if self.accept_paused_until.is_some_and(|until| until <= self.now.moment) {
+            self.accept_paused_until = None;
+        }
+        if !self.may_accept || !self.is_accepting() {
+            return;
+        }
+        for _ in 0..ACCEPTED_MAX {
+            let Some(listener) = &self.listener else { return };
+            match listener.accept() {
+                Ok((stream, source)) => {
+                    self.counters.accepted();
+                    if self.greetings.may_begin(source.ip(), &self.limits) {
+                        self.begin(Box::new(Conn::new(stream, source, self.now.moment)));
+                    } else {
+                        self.counters.refuse(Refusal::AddressLimit);
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.may_accept = false;
+                    return;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                // Of what the peer did meanwhile the next accept knows nothing any more.
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept connections");
+                    self.counters.refuse(Refusal::NoDescriptors);
+                    self.drop_oldest_greeting();
+                    self.accept_paused_until = Some(self.now.moment.plus_millis(ACCEPT_PAUSE_MS));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// A connection whose CONNECT has not come.
+    fn begin(&mut self, conn: Box<Conn>) {
+        let address = conn.source.ip();
+        if let Err(error) = conn.stream.set_nodelay(true) {
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
+        }
+        let timeout = self.limits.connect_timeout.as_millis() as u64;
+        let due = self.now.moment.plus_millis(timeout);
+        if let Some(id) = self.adopt(conn) {
+            self.greetings.begin(id, address, due);
+            if self.greetings.waiting() > self.limits.greetings_max / self.lanes.len().max(1) {
+                self.counters.refuse(Refusal::TooManyGreetings);
+                self.drop_oldest_greeting();
+            }
+        }
+    }
+
+    /// A connection that another shard accepted, with its CONNECT.
+    fn take_over(&mut self, conn: Box<Conn>) {
+        let address = conn.source.ip();
+        let timeout = self.limits.connect_timeout.as_millis() as u64;
+        let due = self.now.moment.plus_millis(timeout);
+        if let Some(id) = self.adopt(conn) {
+            self.greetings.begin(id, address, due);
+        }
+    }
+
+    fn adopt(&mut self, mut conn: Box<Conn>) -> Option<ConnId> {
+        self.next_generation = self.next_generation.wrapping_add(1);
+        let entry = self.conns.vacant_entry();
+        conn.id = ConnId { index: entry.key() as u32, generation: self.next_generation };
+        let token = Token(entry.key());
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(&mut conn.stream, token, interest) {
+            tracing::warn!(%error, "cannot watch a connection");
+            return None;
+        }
+        // What came before it was watched is not announced.
+        conn.is_listed = true;
+        self.ready.push(conn.id);
+        Some(entry.insert(conn).id)
+    }
+
+    pub(crate) fn conn(&mut self, id: ConnId) -> Option<&mut Box<Conn>> {
+        self.conns.get_mut(id.index as usize).filter(|conn| conn.id == id)
+    }
+
+    pub(crate) fn set_phase(&mut self, id: ConnId, phase: Phase) {
+        let Some(conn) = self.conn(id) else { return };
+        let before = std::mem::replace(&mut conn.phase, phase);
+        let (address, bytes) = (conn.source.ip(), std::mem::take(&mut conn.counted));
+        if before == Phase::Greeting && phase != Phase::Greeting {
+            self.greetings.end(address, bytes);
+        }
+    }
+
+    /// The client's address and ours.
+    pub(crate) fn addresses(&mut self, id: ConnId) -> Option<(SocketAddr, SocketAddr)> {
+        let conn = self.conn(id)?;
+        Some((conn.source, conn.stream.local_addr().unwrap_or(conn.source)))
+    }
+
+    /// Takes a connection out of the loop.
+    pub(crate) fn release(&mut self, id: ConnId) -> Option<Box<Conn>> {
+        self.set_phase(id, Phase::Closing);
+        self.conn(id)?;
+        let mut conn = self.conns.remove(id.index as usize);
+        if let Err(error) = self.poll.registry().deregister(&mut conn.stream) {
+            tracing::debug!(%error, "cannot stop watching a connection");
+        }
+        Some(conn)
+    }
+
+    /// Drops a connection that the core does not know, or no longer.
+    pub(crate) fn drop_conn(&mut self, id: ConnId) {
+        drop(self.release(id));
+    }
+
+    pub(crate) fn drop_oldest_greeting(&mut self) {
+        while let Some(id) = self.greetings.take_oldest() {
+            if self.conn(id).is_some_and(|conn| conn.phase == Phase::Greeting) {
+                self.drop_conn(id);
+                return;
+            }
+        }
+    }
+
+    fn check_watches(&mut self) {
+        let now = self.now.moment;
+        while let Some(id) = self.greetings.take_due(now) {
+            if self.conn(id).is_some_and(|conn| conn.phase == Phase::Greeting) {
+                self.counters.refuse(Refusal::ConnectTimeout);
+                self.drop_conn(id);
+            }
+        }
+        while let Some(id) = self.packet_watch.take_due(now) {
+            self.check_packet(id);
+        }
+        while let Some(id) = self.stall_watch.take_due(now) {
+            self.check_stall(id);
+        }
+        while let Some(id) = self.linger_watch.take_due(now) {
+            self.drop_conn(id);
+        }
+    }
+
+    /// A packet was begun: it is done, may take longer, or the client is put off.
+    fn check_packet(&mut self, id: ConnId) {
+        let (now, timeout) = (self.now.moment, self.limits.packet_timeout.as_millis() as u64);
+        let Some(conn) = self.conn(id) else { return };
+        let allowed = timeout + conn.partial.len() as u64 * 1000 / 1024;
+        let due = conn.begun_at.plus_millis(allowed);
+        if conn.partial.is_empty() || !matches!(conn.phase, Phase::Open(_)) {
+            conn.is_packet_watched = false;
+        } else if due <= now {
+            self.handle(Input::Lost { conn: id, loss: Loss::PacketTooSlow });
+        } else {
+            self.packet_watch.set(now.plus_millis(timeout), id);
+        }
+    }
+
+    /// Bytes could not be sent: they are, or the client is put off.
+    fn check_stall(&mut self, id: ConnId) {
+        let (now, timeout) = (self.now.moment, self.limits.stall_timeout.as_millis() as u64);
+        let Some(conn) = self.conn(id) else { return };
+        let due = conn.taken_at.plus_millis(timeout);
+        if conn.writes.is_empty() {
+            conn.is_stall_watched = false;
+        } else if due <= now {
+            self.handle(Input::Lost { conn: id, loss: Loss::NotReading });
+        } else {
+            self.stall_watch.set(due, id);
+        }
+    }
+
+    /// Connections take bytes again.
+    fn relieve(&mut self) {
+        for id in std::mem::take(&mut self.relieved) {
+            self.handle(Input::Writable { conn: id });
+            self.flush_if_large();
+        }
+    }
+}
