@@ -103,6 +103,8 @@ pub enum Reply {
     },
     /// A limit refused it (retained messages).
     QuotaExceeded,
+    /// The topic is reserved for a service that does not exist here.
+    Reserved,
     /// This shard's counters.
     Stats(Box<Stats>),
 }
@@ -164,17 +166,7 @@ impl Shard {
             Command::ListSubscriptions { client_id, after, max } => {
                 self.list_subscriptions(&client_id, after.as_deref(), max)
             }
-            Command::Publish(message) => {
-                let beyond = message.retain
-                    && !message.payload.is_empty()
-                    && self.is_retained_full(&message.topic);
-                if beyond {
-                    Reply::QuotaExceeded
-                } else {
-                    self.publish_new(now, &message, out);
-                    Reply::Done
-                }
-            }
+            Command::Publish(message) => self.publish_command(now, &message, out),
             Command::GetRetainedMessage { topic } => {
                 self.retained.find(&topic, now.moment).map_or(Reply::NotFound, Reply::Retained)
             }
@@ -228,6 +220,18 @@ impl Shard {
             // DC-7: kept, and its expiry counts on.
             (false, false) => {}
         }
+        Reply::Done
+    }
+
+    fn publish_command(&mut self, now: Now, message: &NewMessage, out: &mut Outbox) -> Reply {
+        let is_retained = message.retain && !message.payload.is_empty();
+        if message.topic.starts_with('$') {
+            return if self.take_reserved(&message.topic) { Reply::Done } else { Reply::Reserved };
+        }
+        if is_retained && self.is_retained_full(&message.topic) {
+            return Reply::QuotaExceeded;
+        }
+        self.publish_new(now, message, out);
         Reply::Done
     }
 

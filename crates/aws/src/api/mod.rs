@@ -5,6 +5,7 @@
 //! name in its path, [`Request::parse`] the rest. Contract `data-plane-http.md`.
 
 mod connection;
+mod list_connections;
 mod page;
 mod properties;
 mod publish;
@@ -16,6 +17,7 @@ mod topic;
 pub use connection::{
     Connection, DeleteConnection, GetConnection, ListSubscriptions, Subscription, SubscriptionPage,
 };
+pub use list_connections::ListConnections;
 pub use page::next_token;
 pub use properties::USER_PROPERTIES_BYTES_MAX;
 pub use publish::{MESSAGE_EXPIRY_MAX, PAYLOAD_BYTES_MAX, Publish, published};

@@ -141,8 +141,19 @@ impl Shard {
         Ok(false)
     }
 
-    /// `$` topics are the server's. Of those a client may publish to, none has a service behind it
-    /// but `$aws/rules/`, where an unknown rule is only counted (contract `mqtt-broker.md` §11).
+    /// A `$` topic is the server's: whether it takes the message. Of those a client may publish to,
+    /// none has a service behind it but `$aws/rules/`, where an unknown rule is only counted
+    /// (contract `mqtt-broker.md` §11).
+    pub(crate) fn take_reserved(&mut self, topic: &str) -> bool {
+        let is_taken = topic.starts_with("$aws/rules/");
+        if is_taken {
+            self.stats.drop_one(Dropped::RuleUnknown);
+        } else {
+            *self.stats.denied.entry("reserved_topic").or_default() += 1;
+        }
+        is_taken
+    }
+
     fn publish_reserved(
         &mut self,
         index: u32,
@@ -150,13 +161,8 @@ impl Shard {
         publish: &Publish<'_>,
         out: &mut Outbox,
     ) {
-        let reason = if topic.starts_with("$aws/rules/") {
-            self.stats.drop_one(Dropped::RuleUnknown);
-            ReasonCode::Success
-        } else {
-            *self.stats.denied.entry("reserved_topic").or_default() += 1;
-            ReasonCode::NotAuthorized
-        };
+        let is_taken = self.take_reserved(topic);
+        let reason = if is_taken { ReasonCode::Success } else { ReasonCode::NotAuthorized };
         self.answer_publish(index, publish, reason, None, out);
         if let (QoS::Two, Some(id), ReasonCode::Success) = (publish.qos, publish.packet_id, reason)
         {

@@ -36,6 +36,8 @@ pub struct ServerLimits {
     pub http_head_bytes_max: usize,
     /// Header fields of an HTTP request. Default 64. At the limit 431.
     pub http_headers_max: usize,
+    /// Bytes of the path of an HTTP request. Default 8 KiB. At the limit 400.
+    pub http_path_bytes_max: usize,
     /// Bytes of an HTTP request's body. Default 256 KiB. At the limit 413.
     pub http_body_bytes_max: usize,
     /// For the head of an HTTP request, and for its body. Default 10 s each. Later: close, 408.
@@ -58,6 +60,7 @@ impl Default for ServerLimits {
             http_connections_max: 4_096,
             http_head_bytes_max: 32 << 10,
             http_headers_max: 64,
+            http_path_bytes_max: 8 << 10,
             http_body_bytes_max: 256 << 10,
             http_timeout: Duration::from_secs(10),
         }

@@ -1,0 +1,53 @@
+//! What a server needs to know before it starts: [`Config`], and how it comes from a file, the
+//! environment and flags.
+//!
+//! A setting is one row in `key` or `limit_keys`; what its values may be is in `value`; `settings` lays
+//! the sources over each other. `docs/configuration.md` is their description for people.
+
+mod error;
+mod file;
+mod key;
+mod limit_keys;
+mod limits;
+mod settings;
+mod value;
+
+use std::net::SocketAddr;
+
+pub use error::ConfigError;
+pub use key::{Key, keys};
+pub use limits::ServerLimits;
+pub use settings::{Change, Settings, Sources};
+
+/// Everything a server is started with; [`Config::default`] is what `bitts serve` does by itself.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// MQTT over TCP; port 0 picks a free one. Default `127.0.0.1:1883`.
+    pub mqtt: Option<SocketAddr>,
+    /// The data plane, health and metrics. Default `127.0.0.1:8830`.
+    pub http: Option<SocketAddr>,
+    /// Shards, each with a thread of its own. Default 0: one for each core, at most 63.
+    pub threads: u8,
+    /// AWS region, for ARNs. Default `us-east-1`.
+    pub region: String,
+    /// AWS account, for ARNs. Default `000000000000`.
+    pub account: String,
+    /// Bounds on bytes and sockets.
+    pub server_limits: ServerLimits,
+    /// Bounds of the core, for all shards together.
+    pub limits: bitts_broker::Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            mqtt: Some(SocketAddr::from(([127, 0, 0, 1], 1883))),
+            http: Some(SocketAddr::from(([127, 0, 0, 1], 8830))),
+            threads: 0,
+            region: "us-east-1".to_owned(),
+            account: "000000000000".to_owned(),
+            server_limits: ServerLimits::default(),
+            limits: bitts_broker::Limits::default(),
+        }
+    }
+}

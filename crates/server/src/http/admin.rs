@@ -1,0 +1,144 @@
+//! What is ours and not AWS's: health, metrics, and the list of connections.
+
+use bitts_aws::api::{Connection, next_token};
+use bitts_aws::error::{ApiError, ErrorKind};
+use bitts_broker::Stats;
+use bitts_broker::command::{Command, Reply};
+use hyper::body::Incoming;
+use hyper::{Method, Request, StatusCode};
+use serde::Serialize;
+
+use super::Front;
+use super::answer::{Answer, Trace};
+use super::data_plane::{connection, unavailable};
+use crate::metrics;
+use std::sync::atomic::Ordering;
+
+const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Whether a path is answered here.
+pub(super) fn owns(path: &str) -> bool {
+    path == "/metrics" || path.starts_with("/health/") || path.starts_with("/bitts/v1/")
+}
+
+/// One page of `GET /bitts/v1/connections`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ConnectionPage {
+    connections: Vec<ListedConnection>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_token: Option<String>,
+}
+
+/// A connection or session in the list: what GetConnection says, and a little more.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ListedConnection {
+    #[serde(flatten)]
+    connection: Connection,
+    protocol: &'static str,
+    subscriptions: usize,
+    queued: usize,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Health {
+    status: &'static str,
+    durability: &'static str,
+}
+
+impl Front {
+    pub(super) async fn admin(&self, request: &Request<Incoming>, trace: &Trace) -> Answer {
+        let path = request.uri().path();
+        if !matches!(path, "/metrics" | "/health/live" | "/health/ready" | "/bitts/v1/connections")
+        {
+            return Answer::error(
+                &ApiError::new(ErrorKind::ResourceNotFound, "No such path"),
+                trace,
+            );
+        }
+        if request.method() != Method::GET && request.method() != Method::HEAD {
+            let message = "The path does not know this method";
+            return Answer::error(&ApiError::new(ErrorKind::MethodNotAllowed, message), trace);
+        }
+        match path {
+            "/health/live" => self.health("live", true, trace),
+            "/health/ready" => {
+                let is_ready = !self.is_stopping.load(Ordering::Relaxed);
+                self.health(if is_ready { "ready" } else { "stopping" }, is_ready, trace)
+            }
+            "/metrics" => self.metrics(trace).await,
+            _ => match self.list_connections(request.uri().query(), trace).await {
+                Ok(answer) => answer,
+                Err(error) => Answer::error(&error, trace),
+            },
+        }
+    }
+
+    fn health(&self, status: &'static str, is_well: bool, trace: &Trace) -> Answer {
+        let answer = Answer::json(&Health { status, durability: "none" }, trace);
+        if is_well { answer } else { answer.with_status(StatusCode::SERVICE_UNAVAILABLE) }
+    }
+
+    async fn metrics(&self, trace: &Trace) -> Answer {
+        let Some(replies) = self.mesh.call_all(Command::Stats).await else {
+            return Answer::error(&unavailable(), trace);
+        };
+        let mut stats = Stats::default();
+        for reply in replies {
+            if let Reply::Stats(one) = reply {
+                stats.add(&one);
+            }
+        }
+        match metrics::text(stats, &self.counters) {
+            Ok(text) => Answer::text(METRICS_TYPE, text, trace),
+            Err(error) => {
+                tracing::error!(%error, "cannot write metrics");
+                Answer::error(&ApiError::new(ErrorKind::InternalFailure, "No metrics"), trace)
+            }
+        }
+    }
+
+    /// Sessions of all shards by Client Identifier, connected or not: `prefix`, `connected`
+    /// (`true` or `false`), `maxResults` (1 to 200, default 100), `nextToken`.
+    async fn list_connections(
+        &self,
+        query: Option<&str>,
+        trace: &Trace,
+    ) -> Result<Answer, ApiError> {
+        let asked = bitts_aws::api::ListConnections::parse(query)?;
+        let command = Command::ListConnections {
+            prefix: asked.prefix,
+            after: asked.after,
+            max: asked.max_results,
+            connected: asked.connected,
+        };
+        let replies = self.mesh.call_all(command).await.ok_or_else(unavailable)?;
+        let mut found = Vec::new();
+        let mut more = false;
+        for reply in replies {
+            if let Reply::Connections { connections, more: on_shard } = reply {
+                found.extend(connections);
+                more |= on_shard;
+            }
+        }
+        found.sort_unstable_by(|a, b| a.client_id.cmp(&b.client_id));
+        more |= found.len() > asked.max_results;
+        found.truncate(asked.max_results);
+        let last = found.last().filter(|_| more);
+        let page = ConnectionPage {
+            next_token: last.map(|last| next_token(&last.client_id)),
+            connections: found
+                .into_iter()
+                .map(|info| ListedConnection {
+                    protocol: if info.mqtt5 { "MQTT5" } else { "MQTT3.1.1" },
+                    subscriptions: info.subscriptions,
+                    queued: info.queued,
+                    connection: connection(&info, true),
+                })
+                .collect(),
+        };
+        Ok(Answer::json(&page, trace))
+    }
+}

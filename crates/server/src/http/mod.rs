@@ -1,0 +1,199 @@
+//! The HTTP listener: connections, and which part answers a request.
+//!
+//! hyper reads and writes; the raw path decides ([`data_plane`], [`admin`]). Everything that is known
+//! about a client, topic or session is asked of its shard through [`Mesh`]; nothing is kept here.
+
+mod admin;
+mod answer;
+mod data_plane;
+mod guard;
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bitts_aws::error::{ApiError, ErrorKind};
+use hyper::body::Incoming;
+use hyper::header::{HOST, TRANSFER_ENCODING};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Version};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tokio::sync::{Semaphore, watch};
+
+use self::answer::{Answer, Response, Trace};
+use self::guard::{Guard, Watch};
+use crate::config::{Config, ServerLimits};
+use crate::mesh::Mesh;
+use crate::metrics::Counters;
+
+/// A connection without a request is kept this long.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// How long nothing is accepted after the system had no descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What every request may use.
+#[derive(Debug)]
+pub(crate) struct Front {
+    mesh: Mesh,
+    counters: Arc<Counters>,
+    limits: ServerLimits,
+    is_stopping: AtomicBool,
+}
+
+/// The listener while it runs.
+#[derive(Debug)]
+pub(crate) struct Running {
+    runtime: Runtime,
+    front: Arc<Front>,
+    stopping: watch::Sender<bool>,
+}
+
+/// Starts the listener on a runtime of its own.
+pub(crate) fn start(
+    listener: std::net::TcpListener,
+    config: &Config,
+    mesh: Mesh,
+    counters: Arc<Counters>,
+    threads: usize,
+) -> io::Result<Running> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name("http")
+        .enable_all()
+        .build()?;
+    let limits = config.server_limits.clone();
+    let front = Arc::new(Front { mesh, counters, limits, is_stopping: AtomicBool::new(false) });
+    let (stopping, stopped) = watch::channel(false);
+    let listener = {
+        let _inside = runtime.enter();
+        TcpListener::from_std(listener)?
+    };
+    runtime.spawn(accept(listener, Arc::clone(&front), stopped));
+    Ok(Running { runtime, front, stopping })
+}
+
+impl Running {
+    /// Requests under way are answered, no new ones are taken.
+    pub(crate) fn stop_accepting(&self) {
+        self.front.is_stopping.store(true, Ordering::Relaxed);
+        self.stopping.send_replace(true);
+    }
+
+    /// Ends what is left.
+    pub(crate) fn stop(self) {
+        self.stop_accepting();
+        let drain = self.front.limits.drain_timeout;
+        let stopping = self.stopping;
+        // Every connection holds a receiver until it is closed.
+        self.runtime.block_on(async {
+            let closed = tokio::time::timeout(drain, stopping.closed()).await;
+            if closed.is_err() {
+                tracing::warn!("HTTP connections did not end in time");
+            }
+        });
+        self.runtime.shutdown_timeout(Duration::from_secs(1));
+    }
+}
+
+async fn accept(listener: TcpListener, front: Arc<Front>, mut stopped: watch::Receiver<bool>) {
+    let room = Arc::new(Semaphore::new(front.limits.http_connections_max));
+    loop {
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop_is_asked(&mut stopped) => return,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let (front, stopped) = (Arc::clone(&front), stopped.clone());
+                tokio::spawn(async move {
+                    serve(stream, front, stopped).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept HTTP connections");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn stop_is_asked(stopped: &mut watch::Receiver<bool>) {
+    // Whoever would ask is gone: the same.
+    drop(stopped.wait_for(|stopped| *stopped).await);
+}
+
+async fn serve(stream: TcpStream, front: Arc<Front>, mut stopped: watch::Receiver<bool>) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "cannot set TCP_NODELAY");
+    }
+    let watch = Arc::new(Watch::default());
+    let io = TokioIo::new(Guard::new(stream, Arc::clone(&watch), front.limits.http_timeout));
+    let limits = &front.limits;
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE_TIMEOUT)
+        .max_buf_size(limits.http_head_bytes_max)
+        .max_headers(limits.http_headers_max)
+        .serve_connection(
+            io,
+            service_fn(|request| {
+                let (front, watch) = (Arc::clone(&front), Arc::clone(&watch));
+                async move {
+                    let response = front.answer(request, &watch).await;
+                    watch.end();
+                    Ok::<_, Infallible>(response)
+                }
+            }),
+        );
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop_is_asked(&mut stopped) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "an HTTP connection broke");
+    }
+}
+
+impl Front {
+    /// Answers one request. What is not ours is the data plane's, so unknown paths get AWS's 404.
+    async fn answer(&self, request: Request<Incoming>, watch: &Watch) -> Response {
+        let trace = Trace::new();
+        let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
+        let has_two_lengths = watch.begin() && is_chunked;
+        if has_two_lengths || !has_one_host(&request) {
+            let message = "The request can be read in more than one way";
+            self.counters.answered(None, 400);
+            return Answer::error(&ApiError::new(ErrorKind::InvalidRequest, message), &trace)
+                .closing()
+                .into_response();
+        }
+        let answer = if request.uri().path().len() > self.limits.http_path_bytes_max {
+            let message = "The path is longer than 8 KiB";
+            Answer::error(&ApiError::new(ErrorKind::InvalidRequest, message), &trace)
+        } else if admin::owns(request.uri().path()) {
+            let answer = self.admin(&request, &trace).await;
+            self.counters.answered(None, answer.status());
+            answer
+        } else {
+            self.data_plane(request, &trace).await
+        };
+        if is_chunked { answer.closing().into_response() } else { answer.into_response() }
+    }
+}
+
+/// HTTP/1.1 asks for exactly one `Host`.
+fn has_one_host(request: &Request<Incoming>) -> bool {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    hosts == 1 || (hosts == 0 && request.version() < Version::HTTP_11)
+}
