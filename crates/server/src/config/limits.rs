@@ -1,4 +1,5 @@
-//! The bounds on bytes and sockets before and around the core; the core's are in `bitts_broker::Limits`.
+//! The bounds on bytes and sockets before and around the core; the core's are in
+//! `bitts_broker::Limits`.
 
 use std::time::Duration;
 
@@ -13,15 +14,16 @@ pub struct ServerLimits {
     pub greeting_bytes_max: usize,
     /// Connections without a complete CONNECT. Default 2,048. At the limit the oldest is closed.
     pub greetings_max: usize,
-    /// Of these from one address that is not loopback. Default 256. At the limit the new one is closed.
+    /// Of these from one address that is not loopback. Default 256. At the limit the new one is
+    /// closed.
     pub greetings_per_address_max: usize,
     /// From accept to a complete CONNECT. Default 10 s. Later: close.
     pub connect_timeout: Duration,
-    /// To finish a packet once it is begun, plus one second for each KiB of it. Default 30 s. Later:
-    /// close, counted as `packet_too_slow`.
+    /// To finish a packet once it is begun, plus one second for each KiB of it. Default 30 s.
+    /// Later: close, counted as `packet_too_slow`.
     pub packet_timeout: Duration,
-    /// Unwritten bytes of a connection above which its client gets no QoS 0 messages and nothing of its
-    /// queue. Default 256 KiB.
+    /// Unwritten bytes of a connection above which its client gets no QoS 0 messages and nothing of
+    /// its queue. Default 256 KiB.
     pub write_bytes_max: usize,
     /// Without a byte taken although there are some to send. Default 60 s. Later: close, counted as
     /// `not_reading`.
@@ -54,7 +56,7 @@ impl Default for ServerLimits {
             connect_timeout: Duration::from_secs(10),
             packet_timeout: Duration::from_secs(30),
             write_bytes_max: 256 << 10,
-            stall_timeout: Duration::from_secs(60),
+            stall_timeout: Duration::from_mins(1),
             linger: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(5),
             http_connections_max: 4_096,

@@ -1,8 +1,8 @@
 //! What a server needs to know before it starts: [`Config`], and how it comes from a file, the
 //! environment and flags.
 //!
-//! A setting is one row in `key` or `limit_keys`; what its values may be is in `value`; `settings` lays
-//! the sources over each other. `docs/configuration.md` is their description for people.
+//! A setting is one row in `key` or `limit_keys`; what its values may be is in `value`; `settings`
+//! lays the sources over each other. `docs/configuration.md` is their description for people.
 
 mod error;
 mod file;

@@ -1,0 +1,248 @@
+//! Every setting: its name, what it takes, where it goes, whether it can change while serving.
+//!
+//! A row here makes the flag, the environment variable, the key of the file, and the line in a
+//! reload's report. A setting that is not available in this version has a row too, so that asking
+//! for it is an error that says so.
+
+use super::limit_keys::LIMITS;
+use super::settings::Settings;
+use super::value::{Kind, Value};
+
+/// One setting.
+#[derive(Debug)]
+pub struct Key {
+    /// Its name in the file and as a flag, and with `_` for `-` behind `BITTS_` in the environment.
+    pub name: &'static str,
+    /// One line for `--help`.
+    pub about: &'static str,
+    pub(super) kind: Kind,
+    pub(super) scope: Scope,
+    pub(super) apply: fn(&mut Settings, &Value),
+    pub(super) current: fn(&Settings) -> Value,
+}
+
+/// Where a setting can stand and when it takes effect.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Scope {
+    /// Everywhere; takes effect at a start.
+    Start,
+    /// Everywhere; takes effect at a reload too.
+    Live,
+    /// Not in the file: it names the file.
+    OutsideFile,
+    /// In the table `limits` of the file and in the environment; takes effect at a start.
+    Limit,
+}
+
+const DATA_DIR: &str = "storage on disk has not landed, everything is kept in memory (--ephemeral)";
+const TLS: &str = "TLS has not landed; put a proxy that ends TLS in front, or use \"off\"";
+const PROFILE: &str = "AWS's limits and refusals have not landed; \"open\" is the only profile";
+const AUTH: &str = "deciding on signatures and policies has not landed; \"open\" lets anyone in";
+const MEMORY: &str = "a budget for the whole process has not landed; the limits in [limits] hold";
+const CLOCK: &str = "moving the clock by HTTP has not landed";
+
+fn nothing(_: &Settings) -> Value {
+    Value::Text(String::new())
+}
+
+fn is_region(text: &str) -> bool {
+    let ok = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=32).contains(&text.len()) && text.bytes().all(ok)
+}
+
+fn is_account(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+static KEYS: &[Key] = &[
+    Key {
+        name: "config",
+        about: "Read settings from a TOML file",
+        kind: Kind::Path,
+        scope: Scope::OutsideFile,
+        apply: |_, _| {},
+        current: nothing,
+    },
+    Key {
+        name: "data-dir",
+        about: "Keep everything durable there [not available in this version]",
+        kind: Kind::Missing(DATA_DIR),
+        scope: Scope::Start,
+        apply: |_, _| {},
+        current: nothing,
+    },
+    Key {
+        name: "ephemeral",
+        about: "Keep everything in memory, nothing past the process",
+        kind: Kind::Switch,
+        scope: Scope::Start,
+        apply: |settings, value| settings.ephemeral = value.is_on(),
+        current: |settings| Value::Switch(settings.ephemeral),
+    },
+    Key {
+        name: "mqtt",
+        about: "MQTT over TCP: an address, or off; port 0 picks a free one",
+        kind: Kind::Address,
+        scope: Scope::Start,
+        apply: |settings, value| settings.config.mqtt = value.address(),
+        current: |settings| Value::Address(settings.config.mqtt),
+    },
+    Key {
+        name: "mqtts",
+        about: "MQTT over TLS [only off in this version]",
+        kind: Kind::Off(TLS),
+        scope: Scope::Start,
+        apply: |_, _| {},
+        current: |_| Value::Address(None),
+    },
+    Key {
+        name: "http",
+        about: "Data plane, health and metrics: an address, or off; port 0 picks a free one",
+        kind: Kind::Address,
+        scope: Scope::Start,
+        apply: |settings, value| settings.config.http = value.address(),
+        current: |settings| Value::Address(settings.config.http),
+    },
+    Key {
+        name: "https",
+        about: "The same over TLS [only off in this version]",
+        kind: Kind::Off(TLS),
+        scope: Scope::Start,
+        apply: |_, _| {},
+        current: |_| Value::Address(None),
+    },
+    Key {
+        name: "profile",
+        about: "Limits and refusals [only open in this version]",
+        kind: Kind::Only(&["open", "aws"], PROFILE),
+        scope: Scope::Start,
+        apply: |_, _| {},
+        current: |_| Value::Text("open".to_owned()),
+    },
+    Key {
+        name: "auth",
+        about: "Who is let in [only open in this version: anyone]",
+        kind: Kind::Only(&["open", "enforce"], AUTH),
+        scope: Scope::Start,
+        apply: |_, _| {},
+        current: |_| Value::Text("open".to_owned()),
+    },
+    Key {
+        name: "insecure-open-to-network",
+        about: "Let anyone in from the network, not only from this machine",
+        kind: Kind::Switch,
+        scope: Scope::Start,
+        apply: |settings, value| settings.insecure_open_to_network = value.is_on(),
+        current: |settings| Value::Switch(settings.insecure_open_to_network),
+    },
+    Key {
+        name: "durability",
+        about: "What an acknowledgement survives [not available in this version]",
+        kind: Kind::Missing(DATA_DIR),
+        scope: Scope::Start,
+        apply: |_, _| {},
+        current: nothing,
+    },
+    Key {
+        name: "memory-limit",
+        about: "Bytes of the whole process [not available in this version]",
+        kind: Kind::Missing(MEMORY),
+        scope: Scope::Start,
+        apply: |_, _| {},
+        current: nothing,
+    },
+    Key {
+        name: "test-clock",
+        about: "Let time be moved by HTTP [not available in this version]",
+        kind: Kind::MissingSwitch(CLOCK),
+        scope: Scope::Start,
+        apply: |_, _| {},
+        current: |_| Value::Switch(false),
+    },
+    Key {
+        name: "region",
+        about: "AWS region, for ARNs",
+        kind: Kind::Text("a region such as \"us-east-1\"", is_region),
+        scope: Scope::Start,
+        apply: |settings, value| settings.config.region = value.text(),
+        current: |settings| Value::Text(settings.config.region.clone()),
+    },
+    Key {
+        name: "account",
+        about: "AWS account, for ARNs",
+        kind: Kind::Text("a string of 12 digits", is_account),
+        scope: Scope::Start,
+        apply: |settings, value| settings.config.account = value.text(),
+        current: |settings| Value::Text(settings.config.account.clone()),
+    },
+    Key {
+        name: "threads",
+        about: "Shards, each with a thread of its own; 0 is one for each core, at most 63",
+        kind: Kind::Count(0, 63),
+        scope: Scope::Start,
+        apply: |settings, value| {
+            settings.config.threads = u8::try_from(value.number()).unwrap_or_default();
+        },
+        current: |settings| Value::Number(settings.config.threads.into()),
+    },
+    Key {
+        name: "ready-file",
+        about: "Write the listeners there as JSON once they accept connections",
+        kind: Kind::Path,
+        scope: Scope::Start,
+        apply: |settings, value| settings.ready_file = value.path(),
+        current: |settings| Value::Path(settings.ready_file.clone().unwrap_or_default()),
+    },
+    Key {
+        name: "log",
+        about: "What to log: error, warn, info, debug, trace, or a filter of targets",
+        kind: Kind::Text("a level or a filter", |text| !text.is_empty()),
+        scope: Scope::Live,
+        apply: |settings, value| settings.log = value.text(),
+        current: |settings| Value::Text(settings.log.clone()),
+    },
+];
+
+/// All settings, in the order to show them.
+pub fn keys() -> impl Iterator<Item = &'static Key> {
+    KEYS.iter().chain(LIMITS)
+}
+
+impl Key {
+    /// Whether it is a flag of `bitts serve`.
+    pub fn is_flag(&self) -> bool {
+        self.scope != Scope::Limit
+    }
+
+    /// Whether the flag needs no value.
+    pub fn is_switch(&self) -> bool {
+        matches!(self.kind, Kind::Switch | Kind::MissingSwitch(_))
+    }
+
+    /// The flag's value in `--help`.
+    pub fn value_name(&self) -> &'static str {
+        match self.kind {
+            Kind::Address | Kind::Off(_) => "ADDR",
+            Kind::Path => "FILE",
+            Kind::Only(..) => "NAME",
+            Kind::Count(..) => "N",
+            Kind::Bytes(..) => "BYTES",
+            Kind::Switch | Kind::MissingSwitch(_) => "BOOL",
+            Kind::Text(..) | Kind::Missing(_) | Kind::Millis(..) | Kind::Seconds(..) => "VALUE",
+        }
+    }
+
+    /// Its variable in the environment.
+    pub fn variable(&self) -> String {
+        format!("BITTS_{}", self.name.replace(['-', '.'], "_").to_ascii_uppercase())
+    }
+
+    /// Its default as one would write it; empty where there is none.
+    pub fn default_text(&self) -> String {
+        self.text(&Settings::default())
+    }
+
+    pub(super) fn text(&self, settings: &Settings) -> String {
+        self.kind.show(&(self.current)(settings))
+    }
+}

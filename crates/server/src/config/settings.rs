@@ -1,0 +1,243 @@
+//! From file, environment and flags to a checked [`Config`], before anything is opened.
+//!
+//! A flag wins over the environment, the environment over the file. Every value is checked, also
+//! one that another wins over; nothing that is given is ignored.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::Config;
+use super::error::{ConfigError, Origin};
+use super::file::{self, Entry};
+use super::key::{Key, Scope, keys};
+use super::value::{Given, Value};
+
+/// What stands outside the file.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// Variables that begin with `BITTS_`; what is not UTF-8 in them is replaced.
+    pub environment: Vec<(String, String)>,
+    /// Flags by the names of their settings.
+    pub flags: Vec<(&'static str, String)>,
+}
+
+/// All settings of `bitts serve`, checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What the server is started with.
+    pub config: Config,
+    /// Whether memory only was asked for; without it this version keeps nothing either.
+    pub ephemeral: bool,
+    /// Whether anyone may come in from the network.
+    pub insecure_open_to_network: bool,
+    /// Where to write the listeners.
+    pub ready_file: Option<PathBuf>,
+    /// The filter of the log. Default `info`.
+    pub log: String,
+    origins: BTreeMap<&'static str, Origin>,
+}
+
+/// A setting that is another after a reload.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Change {
+    /// Which.
+    pub name: &'static str,
+    /// Its text before.
+    pub before: String,
+    /// Its text after.
+    pub after: String,
+    /// Whether it takes effect without a restart.
+    pub is_live: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            config: Config::default(),
+            ephemeral: false,
+            insecure_open_to_network: false,
+            ready_file: None,
+            log: "info".to_owned(),
+            origins: BTreeMap::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// Reads the file that the flags or the environment name, and lays these over it.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        let overlay = overlay(sources)?;
+        let named = overlay.iter().rfind(|given| given.key.scope == Scope::OutsideFile);
+        let Some((path, origin)) =
+            named.and_then(|given| Some((given.value.path()?, &given.origin)))
+        else {
+            return Self::layer(None, overlay);
+        };
+        let text = file::read(&path, origin)?;
+        Self::layer(Some((&path, &text)), overlay)
+    }
+
+    /// The file's path and text under what stands outside it.
+    fn layer(file: Option<(&Path, &str)>, overlay: Vec<Overlay>) -> Result<Self, ConfigError> {
+        let mut settings = Self::default();
+        if let Some((path, text)) = file {
+            file::entries(path, text, |entry| settings.set_entry(entry))?;
+        }
+        for Overlay { key, value, origin } in overlay {
+            settings.set(key, &value, origin);
+        }
+        settings.check()?;
+        Ok(settings)
+    }
+
+    fn set_entry(&mut self, entry: Entry<'_>) -> Result<(), ConfigError> {
+        let Entry { name, given, origin } = entry;
+        if name == file::LIMITS {
+            let what = format!("expected a table, found {}", given.describe());
+            return Err(ConfigError::at(&origin, &name, what));
+        }
+        let in_file = || keys().filter(|key| key.scope != Scope::OutsideFile);
+        let Some(key) = in_file().find(|key| key.name == name) else {
+            let known = nearest(&name, in_file().map(|key| key.name.to_owned()));
+            return Err(ConfigError::at(&origin, &name, format_args!("not a setting{known}")));
+        };
+        let value = parse(key, given, &origin)?;
+        self.set(key, &value, origin);
+        Ok(())
+    }
+
+    fn set(&mut self, key: &'static Key, value: &Value, origin: Origin) {
+        (key.apply)(self, value);
+        self.origins.insert(key.name, origin);
+    }
+
+    /// What no value can say alone.
+    fn check(&self) -> Result<(), ConfigError> {
+        let Config { mqtt, http, server_limits, .. } = &self.config;
+        if mqtt.is_none() && http.is_none() {
+            return Err(self.refuse("http", "expected an address while mqtt is off, found \"off\""));
+        }
+        if server_limits.greeting_bytes_max < server_limits.connect_bytes_max {
+            let what = "expected at least limits.connect-bytes-max, or no CONNECT would fit";
+            return Err(self.refuse("limits.greeting-bytes-max", what));
+        }
+        self.check_open_to_network("mqtt", *mqtt)?;
+        self.check_open_to_network("http", *http)
+    }
+
+    fn check_open_to_network(
+        &self,
+        name: &'static str,
+        address: Option<SocketAddr>,
+    ) -> Result<(), ConfigError> {
+        match address {
+            Some(address)
+                if !address.ip().to_canonical().is_loopback() && !self.insecure_open_to_network =>
+            {
+                let what = format!(
+                    "{address} is not on loopback, and auth \"open\" lets anyone in: \
+                     give --insecure-open-to-network too if that is what you want"
+                );
+                Err(self.refuse(name, &what))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// An error at the place that the setting's value came from.
+    #[must_use]
+    pub fn refuse(&self, name: &'static str, what: &str) -> ConfigError {
+        ConfigError::at(self.origins.get(name).unwrap_or(&Origin::Default), name, what)
+    }
+
+    /// What is different in `after`.
+    #[must_use]
+    pub fn changes(&self, after: &Self) -> Vec<Change> {
+        let change = |key: &'static Key| Change {
+            name: key.name,
+            before: key.text(self),
+            after: key.text(after),
+            is_live: key.scope == Scope::Live,
+        };
+        keys().map(change).filter(|change| change.before != change.after).collect()
+    }
+}
+
+/// A checked value from outside the file.
+struct Overlay {
+    key: &'static Key,
+    value: Value,
+    origin: Origin,
+}
+
+/// Of two for one key, the later wins.
+fn overlay(sources: &Sources) -> Result<Vec<Overlay>, ConfigError> {
+    let mut overlay = Vec::new();
+    let mut variables: Vec<_> = sources.environment.iter().collect();
+    variables.sort();
+    for (variable, text) in variables {
+        if is_made_by_kubernetes(variable) {
+            continue;
+        }
+        let key = keys().find(|key| key.variable() == *variable).ok_or_else(|| {
+            let known = nearest(variable, keys().map(Key::variable));
+            ConfigError::new(format!("{variable}: not a variable of bitts{known}"))
+        })?;
+        let origin = Origin::Variable(variable.clone());
+        overlay.push(Overlay { key, value: parse(key, Given::Bare(text), &origin)?, origin });
+    }
+    for (name, text) in &sources.flags {
+        let origin = Origin::Flag(name);
+        let key = keys()
+            .find(|key| key.name == *name && key.is_flag())
+            .ok_or_else(|| ConfigError::at(&origin, name, "not a flag of bitts serve"))?;
+        overlay.push(Overlay { key, value: parse(key, Given::Bare(text), &origin)?, origin });
+    }
+    Ok(overlay)
+}
+
+fn parse(key: &Key, given: Given<'_>, origin: &Origin) -> Result<Value, ConfigError> {
+    let refused = |refusal| ConfigError::refused(origin, key.name, refusal, &given.describe());
+    key.kind.parse(given).map_err(refused)
+}
+
+/// Kubernetes gives each container `NAME_SERVICE_HOST`, `NAME_PORT_1883_TCP` and the like for each
+/// Service; where one is called `bitts` these are not ours.
+fn is_made_by_kubernetes(variable: &str) -> bool {
+    variable.ends_with("_PORT")
+        || ["_PORT_", "_SERVICE_HOST", "_SERVICE_PORT"].iter().any(|part| variable.contains(part))
+}
+
+/// `; did you mean NAME?` for the known name with the fewest letters to change, if there are few.
+fn nearest(name: &str, known: impl Iterator<Item = String>) -> String {
+    let distances = known.map(|known| (distance(name, &known), known));
+    match distances.min() {
+        Some((distance, known)) if distance <= 3.max(name.len() / 4) => {
+            format!("; did you mean {known}?")
+        }
+        _ => String::new(),
+    }
+}
+
+/// Letters to insert, delete or replace (Levenshtein), of names of at most 64 bytes.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b) = (a.as_bytes(), b.as_bytes());
+    if a.len().max(b.len()) > 64 {
+        return usize::MAX;
+    }
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, left) in a.iter().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, right) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(left != right);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+#[path = "settings_tests.rs"]
+mod tests;
