@@ -41,6 +41,9 @@ const AUTH: &str = "deciding on signatures and policies has not landed; \"open\"
 const MEMORY: &str = "a budget for the whole process has not landed; the limits in [limits] hold";
 const CLOCK: &str = "moving the clock by HTTP has not landed";
 
+const LOG: &str = "a level (off, error, warn, info, debug, trace) or levels of targets such as \
+                   \"info,bitts_server=debug\"";
+
 fn nothing(_: &Settings) -> Value {
     Value::Text(String::new())
 }
@@ -52,6 +55,15 @@ fn is_region(text: &str) -> bool {
 
 fn is_account(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn is_log_filter(text: &str) -> bool {
+    let is_level =
+        |level| matches!(level, "off" | "error" | "warn" | "info" | "debug" | "trace");
+    text.split(',').all(|directive| match directive.split_once('=') {
+        Some((target, level)) => !target.is_empty() && is_level(level),
+        None => is_level(directive),
+    })
 }
 
 static KEYS: &[Key] = &[
@@ -196,7 +208,7 @@ static KEYS: &[Key] = &[
     Key {
         name: "log",
         about: "What to log: error, warn, info, debug, trace, or a filter of targets",
-        kind: Kind::Text("a level or a filter", |text| !text.is_empty()),
+        kind: Kind::Text(LOG, is_log_filter),
         scope: Scope::Live,
         apply: |settings, value| settings.log = value.text(),
         current: |settings| Value::Text(settings.log.clone()),

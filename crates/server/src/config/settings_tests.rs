@@ -191,6 +191,16 @@ fn an_address_of_the_network_needs_a_second_word() {
 }
 
 #[test]
+fn a_log_filter_is_a_level_or_levels_of_targets() {
+    for good in ["debug", "off", "info,bitts_server=debug", "bitts_server::worker=trace"] {
+        assert_eq!(Settings::load(&flags(&[("log", good)])).expect(good).log, good);
+    }
+    for bad in ["", "inf", "INFO", "bitts_server", "a=b", "=info", "info,"] {
+        assert!(refusal(&flags(&[("log", bad)])).starts_with("--log: expected a level"), "{bad:?}");
+    }
+}
+
+#[test]
 fn a_server_without_listeners_is_refused() {
     let error = refusal(&flags(&[("mqtt", "off"), ("http", "off")]));
     assert_eq!(error, "--http: expected an address while mqtt is off, found \"off\"");

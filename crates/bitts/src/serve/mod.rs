@@ -1,0 +1,194 @@
+//! `bitts serve`: settings, the server, and the signals that end or reload it.
+
+mod flags;
+mod log;
+mod ready_file;
+
+use std::thread;
+
+use bitts_server::config::{Change, Settings, Sources};
+use bitts_server::{Listeners, Running, Server};
+use clap::Args;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+
+use self::flags::Flags;
+use self::log::LogFilter;
+use self::ready_file::ReadyFile;
+use crate::failure::Failure;
+use crate::output::say;
+
+/// `bitts serve`; its flags are the settings of the server.
+#[derive(Args, Debug)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    flags: Flags,
+}
+
+impl Serve {
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        let sources = Sources { environment: environment(), flags: self.flags.0 };
+        let settings =
+            Settings::load(&sources).map_err(|error| Failure::Usage(error.to_string()))?;
+        let filter = log::start(&settings.log);
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::Refused(format!("cannot start: {error}")))?
+            .block_on(serve(&sources, settings, &filter))
+    }
+}
+
+/// The variables that begin with `BITTS_`.
+fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .map(|(name, text)| {
+            (name.to_string_lossy().into_owned(), text.to_string_lossy().into_owned())
+        })
+        .filter(|(name, _)| name.starts_with("BITTS_"))
+        .collect()
+}
+
+/// The signals are listened for first, so that an early one drains too.
+async fn serve(
+    sources: &Sources,
+    mut settings: Settings,
+    filter: &LogFilter,
+) -> Result<(), Failure> {
+    let mut signals = Signals::new()
+        .map_err(|error| Failure::Refused(format!("cannot listen for signals: {error}")))?;
+    let running =
+        Server::start(&settings.config).map_err(|error| Failure::Refused(error.to_string()))?;
+    let listeners = running.listeners();
+    let ready_file = match &settings.ready_file {
+        Some(path) => match ReadyFile::write(path, listeners) {
+            Ok(ready_file) => Some(ready_file),
+            Err(error) => {
+                running.stop();
+                return Err(Failure::Refused(format!("{}: {error}", path.display())));
+            }
+        },
+        None => None,
+    };
+    announce(listeners, settings.ephemeral)?;
+    loop {
+        match signals.next().await {
+            Asked::Reload => reload(sources, &mut settings, filter),
+            Asked::Stop => break,
+        }
+    }
+    tracing::info!("stopping");
+    drain(running, &mut signals).await?;
+    if let Some(ready_file) = ready_file {
+        ready_file.remove().map_err(|error| Failure::Refused(error.to_string()))?;
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// What a signal asks for.
+enum Asked {
+    Reload,
+    Stop,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.hang_up.recv() => Asked::Reload,
+        }
+    }
+
+    async fn next_stop(&mut self) {
+        while let Asked::Reload = self.next().await {}
+    }
+}
+
+/// Ends what was accepted; a second signal does not wait for it.
+async fn drain(running: Running, signals: &mut Signals) -> Result<(), Failure> {
+    let (stopped, mut is_stopped) = oneshot::channel();
+    let stop = move || {
+        running.stop();
+        // Nobody listens any more once a second signal came.
+        stopped.send(()).ok();
+    };
+    thread::Builder::new()
+        .name("stop".to_owned())
+        .spawn(stop)
+        .map_err(|error| Failure::Refused(format!("cannot stop in order: {error}")))?;
+    tokio::select! {
+        _ = &mut is_stopped => Ok(()),
+        () = signals.next_stop() => {
+            Err(Failure::Refused("stopped at once, by a second signal".to_owned()))
+        }
+    }
+}
+
+/// Reads the settings again: all are taken or none. `settings` stays what is in force, so a change
+/// that needs a restart is named at each reload until then.
+fn reload(sources: &Sources, settings: &mut Settings, filter: &LogFilter) {
+    let after = match Settings::load(sources) {
+        Ok(after) => after,
+        Err(error) => {
+            tracing::error!(%error, "configuration not reloaded, nothing is changed");
+            return;
+        }
+    };
+    let changes = settings.changes(&after);
+    if changes.iter().any(|change| change.is_live) {
+        filter.set(&after.log);
+        settings.log = after.log;
+    }
+    for Change { name, before, after, is_live } in &changes {
+        if *is_live {
+            tracing::info!(setting = name, before, after, "changed");
+        } else {
+            tracing::warn!(setting = name, before, after, "not changed: needs a restart");
+        }
+    }
+    tracing::info!(changes = changes.len(), "configuration reloaded");
+}
+
+/// What is kept, the listeners, and a line to try.
+fn announce(listeners: Listeners, is_ephemeral: bool) -> Result<(), Failure> {
+    say(if is_ephemeral {
+        "Ephemeral: everything is in memory, and nothing outlives this process."
+    } else {
+        "Nothing is kept: this version has no storage, so everything is in memory and ends with \
+         this process."
+    })?;
+    say("")?;
+    let mut to_try = None;
+    if let Some(address) = listeners.mqtt {
+        say(&format!("  mqtt  {address:<21}  MQTT 3.1.1 and 5"))?;
+        to_try = Some(format!("bitts subscribe '#' --mqtt {address}"));
+    }
+    if let Some(address) = listeners.http {
+        say(&format!("  http  {address:<21}  data plane, /health/ready, /metrics"))?;
+        let endpoint = match address.to_string().as_str() {
+            "127.0.0.1:8830" => String::new(),
+            address => format!(" --endpoint-url http://{address}"),
+        };
+        to_try = Some(format!(
+            "bitts publish greetings hello --retain{endpoint} && bitts retained list{endpoint}"
+        ));
+    }
+    say("")?;
+    to_try.map_or(Ok(()), |line| say(&format!("Try: {line}")))
+}

@@ -1,0 +1,46 @@
+//! The ready file: who waits for the server finds the listeners there, whole or not at all.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use bitts_server::Listeners;
+
+/// A ready file that was written.
+pub(super) struct ReadyFile(PathBuf);
+
+impl ReadyFile {
+    /// Written beside itself, then renamed.
+    pub(super) fn write(path: &Path, listeners: Listeners) -> io::Result<Self> {
+        let mut temporary = path.as_os_str().to_owned();
+        temporary.push(format!(".{}", std::process::id()));
+        let written = write_then_rename(Path::new(&temporary), path, &text(listeners));
+        if written.is_err() && fs::exists(&temporary)? {
+            fs::remove_file(&temporary)?;
+        }
+        written.map(|()| Self(path.to_owned()))
+    }
+
+    /// Removes it; another who did so first is no failure.
+    pub(super) fn remove(self) -> io::Result<()> {
+        match fs::remove_file(self.0) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+}
+
+fn write_then_rename(temporary: &Path, path: &Path, text: &str) -> io::Result<()> {
+    let mut file = File::create(temporary)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(temporary, path)
+}
+
+fn text(listeners: Listeners) -> String {
+    let listeners: serde_json::Map<_, _> = [("mqtt", listeners.mqtt), ("http", listeners.http)]
+        .into_iter()
+        .filter_map(|(name, address)| Some((name.to_owned(), address?.to_string().into())))
+        .collect();
+    format!("{}\n", serde_json::Value::Object(listeners))
+}

@@ -1,0 +1,5 @@
+//! The binary as users run it: what it prints, and the status it ends with.
+
+mod configuration;
+mod process;
+mod serve;
