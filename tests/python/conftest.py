@@ -1,0 +1,110 @@
+"""Fixtures: a server for each worker, clients that end with their test, names nobody else uses."""
+
+import itertools
+import os
+
+import boto3
+import botocore.config
+import pytest
+
+from canary import Canary
+from device import Device
+from rawhttp import Http
+from server import Server
+from wire import Wire
+
+_numbers = itertools.count(1)
+_worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+
+
+@pytest.fixture(scope="session")
+def server():
+    running = Server()
+    yield running
+    assert running.stop() == 0, running.tail
+
+
+@pytest.fixture(scope="module")
+def fresh_server():
+    """A server that only the tests of this module use."""
+    running = Server()
+    yield running
+    assert running.stop() == 0, running.tail
+
+
+@pytest.fixture
+def name():
+    """Makes Client Identifiers and topics that no other test uses: `name("lamp")`."""
+    return lambda word: f"{word}-{_worker}-{next(_numbers)}"
+
+
+def data_plane(server, **config):
+    """An unmodified boto3 client."""
+    return boto3.client(
+        "iot-data", endpoint_url=server.endpoint, region_name="us-east-1",
+        aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key="SECRETEXAMPLE",
+        config=botocore.config.Config(**config))
+
+
+@pytest.fixture(scope="session")
+def iot(server):
+    return data_plane(server)
+
+
+@pytest.fixture(scope="module")
+def fresh_iot(fresh_server):
+    return data_plane(fresh_server)
+
+
+@pytest.fixture(params=[4, 5], ids=["mqtt311", "mqtt5"])
+def version(request):
+    return request.param
+
+
+@pytest.fixture
+def device(server):
+    """Connects paho clients; those still connected at the end are disconnected."""
+    made = []
+
+    def connect(client_id, **options):
+        made.append(Device(options.pop("server", server), client_id, **options))
+        return made[-1]
+
+    yield connect
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def wire(server):
+    """Opens sockets that speak MQTT byte by byte."""
+    made = []
+
+    def connect(**options):
+        made.append(Wire(options.pop("server", server).mqtt, **options))
+        return made[-1]
+
+    yield connect
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def http(server):
+    return Http(server.http)
+
+
+@pytest.fixture
+def canary(server, request):
+    """A client that goes on while a test does its worst: each round trip within a second."""
+    limit = 3.0 if request.node.get_closest_marker("heavy") else 1.0
+    bird = Canary(server.mqtt)
+    yield bird
+    worst, trips = bird.end()
+    assert server.is_running(), server.log()[-4000:]
+    assert trips > 0
+    assert worst < limit, f"a round trip took {worst:.2f} s"
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "heavy: a load under which a round trip may take 3 s")

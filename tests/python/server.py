@@ -1,0 +1,76 @@
+"""The server under test: the binary itself, on free ports of the loopback, one process each."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BINARY = pathlib.Path(os.environ.get("BITTS", ROOT / "target" / "release" / "bitts"))
+
+
+def wait_until(condition, what, seconds=10.0):
+    """Asks until `condition()` is true-ish and returns its value; fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.01)
+
+
+class Server:
+    """A running `bitts serve`."""
+
+    def __init__(self, *flags):
+        self.folder = tempfile.TemporaryDirectory(prefix="bitts-")
+        folder = pathlib.Path(self.folder.name)
+        ready = folder / "ready.json"
+        self.log_path = folder / "log"
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen(
+                [BINARY, "serve", "--ephemeral", "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0",
+                 "--ready-file", ready, *flags],
+                cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        wait_until(lambda: ready.exists() or self.process.poll() is not None, "the ready file")
+        assert self.process.poll() is None, f"the server ended: {self.log()}"
+        self.listeners = json.loads(ready.read_text())
+        self.mqtt = address(self.listeners["mqtt"])
+        self.http = address(self.listeners["http"])
+        self.endpoint = "http://{}:{}".format(*self.http)
+
+    def log(self):
+        return self.log_path.read_text(errors="replace")
+
+    def resident_bytes(self):
+        """VmRSS of the process."""
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
+        return int(line.split()[1]) * 1024
+
+    def is_running(self):
+        return self.process.poll() is None
+
+    def stop(self):
+        """SIGTERM; the exit status."""
+        if self.is_running():
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+        finally:
+            self.tail = self.log()[-4000:]
+            self.folder.cleanup()
+
+
+def address(text):
+    """`("127.0.0.1", 40001)` of `127.0.0.1:40001`."""
+    host, port = text.rsplit(":", 1)
+    return host, int(port)
