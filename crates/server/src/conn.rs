@@ -9,7 +9,8 @@ use bitts_broker::{ConnId, Moment};
 use bitts_mqtt::ProtocolVersion;
 use mio::net::TcpStream;
 
-use crate::write_buffer::WriteBuffer;
+use crate::layers::Layers;
+use crate::write_buffer::{Spares, WriteBuffer};
 
 /// Bytes one read may bring, and with that the work one connection may cause in one turn.
 pub(crate) const READ_BYTES: usize = 64 << 10;
@@ -43,6 +44,8 @@ pub(crate) struct Conn {
     pub(crate) id: ConnId,
     pub(crate) phase: Phase,
     pub(crate) source: SocketAddr,
+    /// TLS and WebSocket; none over plain TCP.
+    pub(crate) layers: Option<Box<Layers>>,
     /// The beginning of a packet, or packets that wait for their turn.
     pub(crate) partial: Vec<u8>,
     /// Bytes of `partial` that count against the limit on connections without CONNECT.
@@ -66,9 +69,15 @@ pub(crate) struct Conn {
 }
 
 impl Conn {
-    pub(crate) fn new(stream: TcpStream, source: SocketAddr, now: Moment) -> Self {
+    pub(crate) fn new(
+        stream: TcpStream,
+        source: SocketAddr,
+        layers: Option<Box<Layers>>,
+        now: Moment,
+    ) -> Self {
         Self {
             stream,
+            layers,
             id: ConnId::default(),
             phase: Phase::Greeting,
             source,
@@ -93,22 +102,46 @@ impl Conn {
             buffer.resize(have + READ_BYTES, 0);
         }
         let room = buffer.get_mut(have..have + READ_BYTES).unwrap_or_default();
-        loop {
-            return match self.stream.read(room) {
-                Ok(0) => (have, Readiness::Ended),
-                Ok(read) if read == READ_BYTES || self.is_read_closed => {
-                    (have + read, Readiness::More)
-                }
-                Ok(read) => (have + read, Readiness::Drained),
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => (have, Readiness::Drained),
-                Err(_) => (have, Readiness::Ended),
-            };
+        let (read, readiness) = match &mut self.layers {
+            None => read_plain(&mut self.stream, room, self.is_read_closed),
+            Some(layers) => layers.read(&mut self.stream, room, self.is_read_closed),
+        };
+        (have + read, readiness)
+    }
+
+    /// Whether the socket is still to take bytes.
+    pub(crate) fn has_to_write(&self) -> bool {
+        !self.writes.is_empty() || self.layers.as_ref().is_some_and(|layers| layers.has_to_write())
+    }
+
+    /// Writes as much as the socket takes; `true` where all of it was.
+    pub(crate) fn write(&mut self, spares: &mut Spares) -> io::Result<bool> {
+        match &mut self.layers {
+            None => self.writes.write_to(&mut self.stream, spares),
+            Some(layers) => layers.write(&mut self.writes, spares, &mut self.stream),
         }
     }
 
     /// Says that we send no more.
     pub(crate) fn shut_down_writes(&self) -> io::Result<()> {
         self.stream.shutdown(std::net::Shutdown::Write)
+    }
+}
+
+/// Reads once from a socket.
+pub(crate) fn read_plain(
+    stream: &mut TcpStream,
+    room: &mut [u8],
+    is_read_closed: bool,
+) -> (usize, Readiness) {
+    loop {
+        return match stream.read(room) {
+            Ok(0) => (0, Readiness::Ended),
+            Ok(read) if read == room.len() || is_read_closed => (read, Readiness::More),
+            Ok(read) => (read, Readiness::Drained),
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => (0, Readiness::Drained),
+            Err(_) => (0, Readiness::Ended),
+        };
     }
 }

@@ -136,6 +136,16 @@ impl Worker {
         }
     }
 
+    /// This turn writes it.
+    pub(crate) fn mark_dirty(&mut self, id: ConnId) {
+        if let Some(conn) = self.conns.get_mut(id.index as usize).filter(|conn| conn.id == id)
+            && !conn.is_dirty
+        {
+            conn.is_dirty = true;
+            self.dirty.push(id);
+        }
+    }
+
     /// Packets whose position is durable leave; the others are kept, behind those that wait already.
     fn put_gated(&mut self, out: &Outbox, shared: &mut Option<(u32, Bytes)>) {
         for (lsn, frame) in &out.gated {
@@ -176,18 +186,13 @@ impl Worker {
                 self.set_phase(id, Phase::Closing);
                 let linger = self.limits.linger.as_millis() as u64;
                 self.linger_watch.set(self.now.moment.plus_millis(linger), id);
-                if let Some(conn) = self.conn(id)
-                    && !conn.is_dirty
-                {
-                    conn.is_dirty = true;
-                    self.dirty.push(id);
-                }
+                self.mark_dirty(id);
             }
         }
     }
 
     /// Writes what a connection is to be sent, as far as it takes it.
-    fn write(&mut self, id: ConnId) {
+    pub(crate) fn write(&mut self, id: ConnId) {
         let (now, limits) = (self.now.moment, &self.limits);
         let (write_bytes_max, stall) = (limits.write_bytes_max, limits.stall_timeout);
         let Some(conn) = self.conns.get_mut(id.index as usize).filter(|conn| conn.id == id) else {
@@ -195,12 +200,17 @@ impl Worker {
         };
         conn.is_dirty = false;
         let before = conn.writes.len();
-        let outcome = conn.writes.write_to(&mut conn.stream, &mut self.spares);
+        let mut outcome = conn.write(&mut self.spares);
+        if let (Ok(true), Phase::Closing, Some(layers)) = (&outcome, conn.phase, &mut conn.layers)
+            && layers.say_goodbye()
+        {
+            outcome = conn.write(&mut self.spares);
+        }
         let left = conn.writes.len();
         if left < before || !conn.is_stall_watched {
             conn.taken_at = now;
         }
-        if left > 0 && !conn.is_stall_watched {
+        if conn.has_to_write() && !conn.is_stall_watched {
             conn.is_stall_watched = true;
             self.stall_watch.set(now.plus_millis(stall.as_millis() as u64), id);
         }

@@ -9,10 +9,13 @@ mod conn;
 mod flush;
 mod greet;
 mod http;
+mod layers;
 mod listen;
 mod mesh;
 mod metrics;
 mod read;
+mod tls;
+mod websocket;
 mod worker;
 mod write_buffer;
 
@@ -28,10 +31,7 @@ use crate::clock::Clock;
 pub use crate::config::Config;
 use crate::mesh::{Inbox, Mesh};
 use crate::metrics::Counters;
-use crate::worker::{Parts, WAKER, Worker};
-
-/// Threads of the HTTP runtime.
-const HTTP_THREADS: usize = 2;
+use crate::worker::{Listener, Parts, WAKER, Worker};
 
 /// Where a server can be reached.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -101,9 +101,11 @@ impl Server {
         let counters = Arc::new(Counters::default());
         let placement = Placement::new((rand::random(), rand::random()), threads);
         let (mesh, polls) = mesh(placement, count)?;
-        let shards = start_shards(config, &mesh, polls, mqtt.unwrap_or_default(), &counters)?;
-        let http = http
-            .map(|listener| http::start(listener, config, mesh.clone(), counters, HTTP_THREADS));
+        let clock = Clock::new();
+        let shards =
+            start_shards(config, &mesh, polls, mqtt.unwrap_or_default(), &counters, clock)?;
+        let http =
+            http.map(|listener| http::start(listener, config, mesh.clone(), counters, clock));
         Ok(Running { listeners, mesh, shards, http: http.transpose()? })
     }
 }
@@ -163,8 +165,8 @@ fn start_shards(
     polls: Vec<Poll>,
     listeners: Vec<std::net::TcpListener>,
     counters: &Arc<Counters>,
+    clock: Clock,
 ) -> io::Result<Vec<JoinHandle<io::Result<()>>>> {
-    let clock = Clock::new();
     let limits = Arc::new(config.server_limits.clone());
     let shard_limits = config.limits.clone().per_shard(mesh.placement.shards());
     let mut listeners = listeners.into_iter();
@@ -177,7 +179,11 @@ fn start_shards(
             id,
             mesh: mesh.clone(),
             poll,
-            listener: listeners.next().map(mio::net::TcpListener::from_std),
+            listeners: listeners
+                .next()
+                .map(|socket| Listener::new(socket, None))
+                .into_iter()
+                .collect(),
             clock,
             limits: Arc::clone(&limits),
             packet_bytes_max: config.limits.packet_bytes_max,

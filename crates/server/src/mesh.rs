@@ -101,7 +101,7 @@ impl Inbox {
 
 /// What all threads of a server share.
 #[derive(Clone, Debug)]
-pub struct Mesh {
+pub(crate) struct Mesh {
     pub(crate) inboxes: Arc<[Inbox]>,
     pub(crate) placement: Placement,
     pub(crate) interest: Arc<Interest>,
@@ -122,11 +122,6 @@ impl Mesh {
         let (sender, receiver) = oneshot::channel();
         self.inbox(shard)?.send(&mut vec![Mail::Command(command, sender)]);
         receiver.await.ok()
-    }
-
-    /// Asks the owner of a name.
-    pub(crate) async fn call_owner(&self, name: &str, command: Command) -> Option<Reply> {
-        self.call(self.placement.owner_of(name), command).await
     }
 
     /// Asks every shard the same.

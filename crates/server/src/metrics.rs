@@ -102,7 +102,10 @@ impl Counters {
 }
 
 /// One scrape in the text form of OpenMetrics.
-pub(crate) fn text(stats: Stats, counters: &std::sync::Arc<Counters>) -> Result<String, fmt::Error> {
+pub(crate) fn text(
+    stats: Stats,
+    counters: &std::sync::Arc<Counters>,
+) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("bitts");
     registry.register_collector(Box::new(Scrape { stats, counters: counters.clone() }));
     let mut text = String::new();

@@ -52,6 +52,9 @@ impl Worker {
             }
         }
         let (len, readiness) = conn.read(&mut bytes, have);
+        if conn.layers.is_some() && conn.has_to_write() {
+            self.mark_dirty(id);
+        }
         let (used, then) = self.take_bytes(id, bytes.get(..len).unwrap_or_default());
         let rest = if is_large && used == 0 {
             bytes.truncate(len);
@@ -112,7 +115,12 @@ impl Worker {
     }
 
     /// Hands packets to the shard; returns their bytes, and whether what follows is not a packet yet.
-    fn take_packets(&mut self, id: ConnId, version: ProtocolVersion, bytes: &[u8]) -> (usize, bool) {
+    fn take_packets(
+        &mut self,
+        id: ConnId,
+        version: ProtocolVersion,
+        bytes: &[u8],
+    ) -> (usize, bool) {
         let mut used = 0;
         while !self.is_large() {
             let rest = bytes.get(used..).unwrap_or_default();
@@ -185,6 +193,10 @@ impl Worker {
 
     /// The peer sends no more.
     fn on_ended(&mut self, id: ConnId) {
+        if self.conn(id).is_some_and(|conn| conn.layers.is_some()) {
+            // A handshake that failed and a Close frame have an answer.
+            self.write(id);
+        }
         match self.conn(id).map(|conn| conn.phase) {
             Some(Phase::Open(_)) => {
                 self.handle(Input::Lost { conn: id, loss: Loss::Broken });

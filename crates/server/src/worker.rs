@@ -24,10 +24,12 @@ use crate::conn::{Conn, Phase};
 use crate::greet::Greetings;
 use crate::mesh::{Mail, Mesh};
 use crate::metrics::{Counters, Refusal};
+use crate::tls::Tls;
 use crate::write_buffer::Spares;
 
 pub(crate) const WAKER: Token = Token(usize::MAX);
-const LISTENER: Token = Token(usize::MAX - 1);
+/// The listeners' tokens are this and the ones before it.
+const LISTENER: usize = usize::MAX - 1;
 /// Connections accepted in one turn; the rest in the next.
 const ACCEPTED_MAX: usize = 64;
 /// How long nothing is accepted after the system had no descriptor left.
@@ -54,6 +56,21 @@ impl Watch {
     }
 }
 
+/// A listening socket of one shard.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    socket: TcpListener,
+    /// Connections begin with a TLS handshake.
+    tls: Option<Arc<Tls>>,
+    may_accept: bool,
+}
+
+impl Listener {
+    pub(crate) fn new(socket: std::net::TcpListener, tls: Option<Arc<Tls>>) -> Self {
+        Self { socket: TcpListener::from_std(socket), tls, may_accept: true }
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Worker {
@@ -68,8 +85,7 @@ pub(crate) struct Worker {
     clock: Clock,
     pub(crate) now: Now,
     pub(crate) poll: Poll,
-    listener: Option<TcpListener>,
-    may_accept: bool,
+    listeners: Vec<Listener>,
     accept_paused_until: Option<Moment>,
     pub(crate) conns: Slab<Box<Conn>>,
     next_generation: u32,
@@ -103,7 +119,7 @@ pub(crate) struct Parts {
     pub(crate) id: ShardId,
     pub(crate) mesh: Mesh,
     pub(crate) poll: Poll,
-    pub(crate) listener: Option<TcpListener>,
+    pub(crate) listeners: Vec<Listener>,
     pub(crate) clock: Clock,
     pub(crate) limits: Arc<ServerLimits>,
     pub(crate) packet_bytes_max: u32,
@@ -112,9 +128,10 @@ pub(crate) struct Parts {
 
 impl Worker {
     pub(crate) fn new(parts: Parts) -> io::Result<Self> {
-        let Parts { shard, id, mesh, poll, mut listener, clock, limits, .. } = parts;
-        if let Some(listener) = &mut listener {
-            poll.registry().register(listener, LISTENER, Interest::READABLE)?;
+        let Parts { shard, id, mesh, poll, mut listeners, clock, limits, .. } = parts;
+        for (at, listener) in listeners.iter_mut().enumerate() {
+            let token = Token(LISTENER - at);
+            poll.registry().register(&mut listener.socket, token, Interest::READABLE)?;
         }
         let lanes = mesh.inboxes.iter().map(|_| Vec::new()).collect();
         Ok(Self {
@@ -129,8 +146,7 @@ impl Worker {
             now: clock.now(),
             clock,
             poll,
-            listener,
-            may_accept: true,
+            listeners,
             accept_paused_until: None,
             conns: Slab::new(),
             next_generation: 0,
@@ -192,7 +208,7 @@ impl Worker {
         let is_idle = self.ready.is_empty()
             && self.own_mails.is_empty()
             && self.relieved.is_empty()
-            && !(self.may_accept && self.is_accepting());
+            && !self.may_accept();
         let timeout = if is_idle && self.mesh.inbox(self.id).is_some_and(|own| own.may_sleep()) {
             self.next_due().map(|due| Duration::from_millis(due.millis_since(self.now.moment) + 1))
         } else if self.mesh.is_high() {
@@ -210,8 +226,10 @@ impl Worker {
         for event in events.iter() {
             match event.token() {
                 WAKER => {}
-                LISTENER => self.may_accept = true,
-                Token(index) => self.on_readiness(index, event),
+                Token(token) => match self.listeners.get_mut(LISTENER.wrapping_sub(token)) {
+                    Some(listener) => listener.may_accept = true,
+                    None => self.on_readiness(token, event),
+                },
             }
         }
         Ok(())
@@ -225,7 +243,7 @@ impl Worker {
             conn.is_listed = true;
             self.ready.push(conn.id);
         }
-        if event.is_writable() && !conn.writes.is_empty() && !conn.is_dirty {
+        if event.is_writable() && conn.has_to_write() && !conn.is_dirty {
             conn.is_dirty = true;
             self.dirty.push(conn.id);
         }
@@ -277,7 +295,7 @@ impl Worker {
         if self.stopping.is_none() {
             let drain = self.limits.drain_timeout.as_millis() as u64;
             self.stopping = Some(self.now.moment.plus_millis(drain));
-            self.listener = None;
+            self.listeners.clear();
             let greeting: Vec<ConnId> = self.greetings.ids().collect();
             for conn in greeting {
                 if self.conn(conn).is_some_and(|conn| conn.phase == Phase::Greeting) {
@@ -288,43 +306,56 @@ impl Worker {
         }
     }
 
-    fn is_accepting(&self) -> bool {
-        self.listener.is_some() && self.accept_paused_until.is_none()
+    fn may_accept(&self) -> bool {
+        self.accept_paused_until.is_none()
+            && self.listeners.iter().any(|listener| listener.may_accept)
     }
 
     fn accept(&mut self) {
         if self.accept_paused_until.is_some_and(|until| until <= self.now.moment) {
             self.accept_paused_until = None;
         }
-        if !self.may_accept || !self.is_accepting() {
-            return;
+        for at in 0..self.listeners.len() {
+            for _ in 0..ACCEPTED_MAX {
+                if !self.may_accept() || !self.accept_one(at) {
+                    break;
+                }
+            }
         }
-        for _ in 0..ACCEPTED_MAX {
-            let Some(listener) = &self.listener else { return };
-            match listener.accept() {
-                Ok((stream, source)) => {
-                    self.counters.accepted();
-                    if self.greetings.may_begin(source.ip(), &self.limits) {
-                        self.begin(Box::new(Conn::new(stream, source, self.now.moment)));
-                    } else {
-                        self.counters.refuse(Refusal::AddressLimit);
-                    }
+    }
+
+    /// Accepts from a listener; `false` where there is nothing more.
+    fn accept_one(&mut self, at: usize) -> bool {
+        let Some(listener) = self.listeners.get_mut(at).filter(|listener| listener.may_accept)
+        else {
+            return false;
+        };
+        match listener.socket.accept() {
+            Ok((stream, source)) => {
+                self.counters.accepted();
+                let layers = listener.tls.as_ref().map(|tls| tls.accept()).transpose();
+                if !self.greetings.may_begin(source.ip(), &self.limits) {
+                    self.counters.refuse(Refusal::AddressLimit);
+                } else if let Ok(layers) = layers {
+                    self.begin(Box::new(Conn::new(stream, source, layers, self.now.moment)));
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.may_accept = false;
-                    return;
+                true
+            }
+            Err(error) => match error.kind() {
+                ErrorKind::WouldBlock => {
+                    listener.may_accept = false;
+                    false
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 // Of what the peer did meanwhile the next accept knows nothing any more.
-                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {}
-                Err(error) => {
+                ErrorKind::Interrupted | ErrorKind::ConnectionAborted => true,
+                _ => {
                     tracing::warn!(%error, "cannot accept connections");
                     self.counters.refuse(Refusal::NoDescriptors);
                     self.drop_oldest_greeting();
                     self.accept_paused_until = Some(self.now.moment.plus_millis(ACCEPT_PAUSE_MS));
-                    return;
+                    false
                 }
-            }
+            },
         }
     }
 
@@ -454,7 +485,7 @@ impl Worker {
         let (now, timeout) = (self.now.moment, self.limits.stall_timeout.as_millis() as u64);
         let Some(conn) = self.conn(id) else { return };
         let due = conn.taken_at.plus_millis(timeout);
-        if conn.writes.is_empty() {
+        if !conn.has_to_write() {
             conn.is_stall_watched = false;
         } else if due <= now {
             self.handle(Input::Lost { conn: id, loss: Loss::NotReading });

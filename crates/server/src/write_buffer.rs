@@ -132,6 +132,25 @@ impl WriteBuffer {
         Ok(true)
     }
 
+    /// Hands the next bytes to `put`, at most `max`, and forgets them.
+    pub(crate) fn take(&mut self, max: usize, spares: &mut Spares, mut put: impl FnMut(&[u8])) {
+        let mut left = max;
+        while left > 0 && !self.is_empty() {
+            let pieces = self.rest.iter().flat_map(|rest| rest.iter().map(Piece::bytes));
+            let mut skip = self.written;
+            let next = std::iter::once(self.front.as_slice()).chain(pieces).find_map(|piece| {
+                let rest = piece.get(skip.min(piece.len())..).unwrap_or_default();
+                skip = skip.saturating_sub(piece.len());
+                (!rest.is_empty()).then_some(rest)
+            });
+            let Some(next) = next else { return };
+            let len = next.len().min(left);
+            put(next.get(..len).unwrap_or_default());
+            left -= len;
+            self.advance(len, spares);
+        }
+    }
+
     /// Lets go of the pieces that are written.
     fn advance(&mut self, written: usize, spares: &mut Spares) {
         self.written += written;
@@ -217,6 +236,25 @@ mod tests {
             assert!(buffer.write_to(&mut stream, &mut spares).unwrap());
             assert_eq!(stream.0, expected);
             assert!(buffer.is_empty());
+        }
+    }
+
+    #[test]
+    fn bytes_are_taken_in_order_however_many_at_a_time() {
+        for step in 1..40 {
+            let mut spares = Spares::default();
+            let mut buffer = WriteBuffer::default();
+            buffer.append(&mut spares, |out| out.extend_from_slice(b"front"));
+            buffer.append_shared(Bytes::from_static(b"a shared piece"));
+            buffer.append_shared(Bytes::from_static(b"another"));
+            buffer.append(&mut spares, |out| out.extend_from_slice(b"end"));
+            let mut taken = vec![];
+            while !buffer.is_empty() {
+                let before = taken.len();
+                buffer.take(step, &mut spares, |bytes| taken.extend_from_slice(bytes));
+                assert!(taken.len() - before <= step);
+            }
+            assert_eq!(taken, b"fronta shared pieceanotherend");
         }
     }
 }

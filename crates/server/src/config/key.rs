@@ -58,8 +58,7 @@ fn is_account(text: &str) -> bool {
 }
 
 fn is_log_filter(text: &str) -> bool {
-    let is_level =
-        |level| matches!(level, "off" | "error" | "warn" | "info" | "debug" | "trace");
+    let is_level = |level| matches!(level, "off" | "error" | "warn" | "info" | "debug" | "trace");
     text.split(',').all(|directive| match directive.split_once('=') {
         Some((target, level)) => !target.is_empty() && is_level(level),
         None => is_level(directive),

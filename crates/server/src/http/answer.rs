@@ -3,7 +3,10 @@
 use bitts_aws::error::ApiError;
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{
+    CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT,
+    SEC_WEBSOCKET_PROTOCOL, UPGRADE,
+};
 use hyper::{HeaderMap, StatusCode};
 use serde::Serialize;
 
@@ -64,6 +67,18 @@ impl Answer {
         Self::json_bytes(serde_json::to_vec(body).unwrap_or_default(), trace)
     }
 
+    /// 101: the connection speaks MQTT over WebSocket behind it.
+    pub(super) fn switching(accept_key: &str, trace: &Trace) -> Self {
+        let mut answer = Self::new(StatusCode::SWITCHING_PROTOCOLS, Bytes::new(), trace);
+        answer.headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        answer.headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        answer.headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("mqtt"));
+        if let Ok(key) = HeaderValue::from_str(accept_key) {
+            answer.headers.insert(SEC_WEBSOCKET_ACCEPT, key);
+        }
+        answer
+    }
+
     /// 200 with text.
     pub(super) fn text(content_type: &'static str, body: String, trace: &Trace) -> Self {
         let mut answer = Self::new(StatusCode::OK, body.into(), trace);
@@ -84,6 +99,12 @@ impl Answer {
     /// The same with another status.
     pub(super) fn with_status(mut self, status: StatusCode) -> Self {
         self.status = status;
+        self
+    }
+
+    /// The same with another header.
+    pub(super) fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.headers.insert(name, HeaderValue::from_static(value));
         self
     }
 

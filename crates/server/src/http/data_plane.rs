@@ -164,11 +164,7 @@ impl Front {
         }
     }
 
-    async fn get_retained_message(
-        &self,
-        topic: String,
-        trace: &Trace,
-    ) -> Result<Answer, ApiError> {
+    async fn get_retained_message(&self, topic: String, trace: &Trace) -> Result<Answer, ApiError> {
         let owner = self.mesh.placement.owner_of(&topic);
         match self.mesh.call(owner, Command::GetRetainedMessage { topic }).await {
             Some(Reply::Retained(message)) => Ok(Answer::json(&retained_message(&message), trace)),

@@ -57,6 +57,10 @@ impl Guard {
         Self { stream, watch, head_timeout, due, matched: Some(0) }
     }
 
+    pub(super) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     fn scan(&mut self, bytes: &[u8]) {
         for byte in bytes {
             if *byte == b'\n' {

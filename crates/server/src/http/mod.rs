@@ -7,6 +7,7 @@ mod admin;
 mod answer;
 mod data_plane;
 mod guard;
+mod upgrade;
 
 use std::convert::Infallible;
 use std::io;
@@ -27,10 +28,13 @@ use tokio::sync::{Semaphore, watch};
 
 use self::answer::{Answer, Response, Trace};
 use self::guard::{Guard, Watch};
+use crate::clock::Clock;
 use crate::config::{Config, ServerLimits};
 use crate::mesh::Mesh;
 use crate::metrics::Counters;
 
+/// Threads of the runtime.
+const THREADS: usize = 2;
 /// A connection without a request is kept this long.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 /// How long nothing is accepted after the system had no descriptor left.
@@ -42,6 +46,7 @@ pub(crate) struct Front {
     mesh: Mesh,
     counters: Arc<Counters>,
     limits: ServerLimits,
+    clock: Clock,
     is_stopping: AtomicBool,
 }
 
@@ -59,15 +64,16 @@ pub(crate) fn start(
     config: &Config,
     mesh: Mesh,
     counters: Arc<Counters>,
-    threads: usize,
+    clock: Clock,
 ) -> io::Result<Running> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
+        .worker_threads(THREADS)
         .thread_name("http")
         .enable_all()
         .build()?;
     let limits = config.server_limits.clone();
-    let front = Arc::new(Front { mesh, counters, limits, is_stopping: AtomicBool::new(false) });
+    let is_stopping = AtomicBool::new(false);
+    let front = Arc::new(Front { mesh, counters, limits, clock, is_stopping });
     let (stopping, stopped) = watch::channel(false);
     let listener = {
         let _inside = runtime.enter();
@@ -151,7 +157,8 @@ async fn serve(stream: TcpStream, front: Arc<Front>, mut stopped: watch::Receive
                     Ok::<_, Infallible>(response)
                 }
             }),
-        );
+        )
+        .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -181,6 +188,8 @@ impl Front {
         let answer = if request.uri().path().len() > self.limits.http_path_bytes_max {
             let message = "The path is longer than 8 KiB";
             Answer::error(&ApiError::new(ErrorKind::InvalidRequest, message), &trace)
+        } else if request.uri().path() == upgrade::PATH {
+            self.upgrade(request, &trace)
         } else if admin::owns(request.uri().path()) {
             let answer = self.admin(&request, &trace).await;
             self.counters.answered(None, answer.status());
