@@ -46,8 +46,12 @@ mod tests {
     fn every_parameter_is_optional_and_checked() {
         let all = ListConnections::parse(None).unwrap();
         assert_eq!((all.prefix.as_str(), all.connected, all.max_results), ("", None, 100));
-        let some = ListConnections::parse(Some("prefix=a%2F&connected=FALSE&maxResults=7")).unwrap();
-        assert_eq!((some.prefix.as_str(), some.connected, some.max_results), ("a/", Some(false), 7));
+        let some =
+            ListConnections::parse(Some("prefix=a%2F&connected=FALSE&maxResults=7")).unwrap();
+        assert_eq!(
+            (some.prefix.as_str(), some.connected, some.max_results),
+            ("a/", Some(false), 7)
+        );
         for query in ["connected=1", "maxResults=0", "maxResults=201", "nextToken=x", "perfix=a"] {
             assert!(ListConnections::parse(Some(query)).is_err(), "{query}");
         }

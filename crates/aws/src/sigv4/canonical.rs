@@ -172,13 +172,8 @@ mod tests {
     fn headers_are_trimmed_single_spaced_and_joined() {
         let headers: &[(&str, &[u8])] =
             &[("Host", b"h:1"), ("X-A", b"  a   b\tc "), ("x-a", b"d"), ("X-B", b"\xFF")];
-        let request = SignedRequest {
-            method: "GET",
-            path: "/",
-            query: "",
-            headers,
-            payload_sha256: [0; 32],
-        };
+        let request =
+            SignedRequest { method: "GET", path: "/", query: "", headers, payload_sha256: [0; 32] };
         let names = || ["host", "x-a", "x-b", "x-c"].into_iter();
         let lines = canonical_headers(&request, names(), None);
         assert_eq!(lines, b"host:h:1\nx-a:a b c,d\nx-b:\xFF\nx-c:\n");

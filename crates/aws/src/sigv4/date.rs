@@ -49,9 +49,7 @@ impl AmzDate {
             return None;
         }
         let days = days_from_civil(year, month, day);
-        let date = Self {
-            unix_seconds: days * DAY_SECONDS + hour * 3600 + minute * 60 + second,
-        };
+        let date = Self { unix_seconds: days * DAY_SECONDS + hour * 3600 + minute * 60 + second };
         // A day that its month lacks comes back as another one.
         (civil_from_days(days) == (year, month, day)).then_some(date)
     }

@@ -123,8 +123,7 @@ impl Presented {
     /// The signature of a request; `None` where it has none.
     pub fn parse(request: &SignedRequest<'_>) -> Result<Option<Self>, Malformed> {
         let mut authorization = request.values("authorization");
-        let is_query =
-            parameters(request.query).any(|(name, _)| name == b"X-Amz-Signature");
+        let is_query = parameters(request.query).any(|(name, _)| name == b"X-Amz-Signature");
         match (authorization.next(), authorization.next(), is_query) {
             (None, _, false) => Ok(None),
             (Some(_), _, true) => Err(Malformed::TwoForms),
@@ -190,9 +189,7 @@ impl Presented {
         }
         let is_digits = |text: &String| text.bytes().all(|byte| byte.is_ascii_digit());
         let expires_seconds = match expires {
-            Some(text) if is_digits(&text) => {
-                Some(text.parse().or(Err(Malformed::Expires))?)
-            }
+            Some(text) if is_digits(&text) => Some(text.parse().or(Err(Malformed::Expires))?),
             Some(_) => return Err(Malformed::Expires),
             None => None,
         };

@@ -38,11 +38,7 @@ impl Signer<'_> {
     ///
     /// Every header of `request` is signed, so it holds `host` and no header that a proxy changes.
     #[must_use]
-    pub fn sign(
-        &self,
-        request: &SignedRequest<'_>,
-        date: AmzDate,
-    ) -> Vec<(&'static str, String)> {
+    pub fn sign(&self, request: &SignedRequest<'_>, date: AmzDate) -> Vec<(&'static str, String)> {
         let mut added = vec![("x-amz-date", date.to_string())];
         added.extend(self.session_token.map(|t| ("x-amz-security-token", t.to_owned())));
         let mut headers = request.headers.to_vec();

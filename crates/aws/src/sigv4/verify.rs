@@ -82,8 +82,7 @@ pub fn verify(
             for uri in &uris {
                 let method = request.method;
                 let signed_headers = &signed_headers;
-                let canonical =
-                    Canonical { method, uri, query, headers, signed_headers, payload };
+                let canonical = Canonical { method, uri, query, headers, signed_headers, payload };
                 let signature = key.sign(presented.date, &presented.scope, &canonical.sha256());
                 if bool::from(signature.ct_eq(&presented.signature)) {
                     return Ok(());
