@@ -71,6 +71,7 @@ class Wire:
     def __init__(self, address, client_id=None, seconds=10.0, **options):
         self.socket = socket.create_connection(address, timeout=seconds)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.seconds = seconds
         self.version = options.get("version", 5)
         self.buffer = b""
         if client_id is not None:
@@ -140,6 +141,17 @@ class Wire:
         except Closed:
             return False
         return True
+
+    def is_silent(self, seconds):
+        """Whether nothing arrives, not even the end, for so long."""
+        self.socket.settimeout(seconds)
+        try:
+            self._fill()
+            return False
+        except (TimeoutError, Closed) as why:
+            return isinstance(why, TimeoutError)
+        finally:
+            self.socket.settimeout(self.seconds)
 
     def close(self):
         self.socket.close()
