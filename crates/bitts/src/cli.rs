@@ -5,7 +5,11 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::connection::ConnectionCommand;
+use crate::publish::PublishCommand;
+use crate::retained::RetainedCommand;
 use crate::serve::Serve;
+use crate::subscribe::SubscribeCommand;
 
 /// The AWS IoT Core data plane that you run yourself.
 #[derive(Debug, Parser)]
@@ -22,6 +26,19 @@ pub(crate) enum Command {
     /// A setting comes from its flag, else from the environment (BITTS_READY_FILE for --ready-file),
     /// else from the TOML file that --config names, where the limits can stand too.
     Serve(Serve),
+    /// Put a device off and show what happens, on a server of its own
+    ///
+    /// A device with a will and a session connects, DeleteConnection ends its connection, then its
+    /// session. Ends with status 0 if every step was as it must be.
+    Demo,
+    /// Look at clients, and put them off
+    Connection(ConnectionCommand),
+    /// Publish a message, over HTTP or MQTT
+    Publish(PublishCommand),
+    /// Print messages as they arrive, over MQTT
+    Subscribe(SubscribeCommand),
+    /// Look at retained messages, and remove them
+    Retained(RetainedCommand),
     /// Print a completion script for a shell.
     Completions {
         /// Which shell.

@@ -3,10 +3,16 @@
 //! Exit status: 0 done, 1 the server refused, cannot be reached or cannot start, 2 wrong usage.
 
 mod cli;
+mod connection;
+mod demo;
+mod endpoint;
 mod failure;
 mod manual;
 mod output;
+mod publish;
+mod retained;
 mod serve;
+mod subscribe;
 
 use std::process::ExitCode;
 
@@ -28,7 +34,21 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve(command) => command.run(),
+        Command::Connection(command) => block_on(command.run()),
+        Command::Publish(command) => block_on(command.run()),
+        Command::Retained(command) => block_on(command.run()),
+        Command::Subscribe(command) => block_on(command.run()),
+        Command::Demo => demo::run(),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { dir } => manual::man_pages(&dir),
     }
+}
+
+/// Runs a client command, on this thread.
+fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Refused(format!("cannot start: {error}")))?
+        .block_on(command)
 }

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -49,8 +50,20 @@ pub(crate) fn say_table<const N: usize>(
     rows: impl IntoIterator<Item = [String; N]>,
 ) -> Result<(), Failure> {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header);
+    say_rows(table, rows)
+}
+
+/// Prints names and what is so named, their text escaped.
+pub(crate) fn say_facts(facts: impl IntoIterator<Item = [String; 2]>) -> Result<(), Failure> {
+    say_rows(Table::new(), facts)
+}
+
+fn say_rows<const N: usize>(
+    mut table: Table,
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> Result<(), Failure> {
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     for row in rows {
         table.add_row(row.iter().map(|text| escape(text)));
     }
@@ -58,6 +71,12 @@ pub(crate) fn say_table<const N: usize>(
         column.set_padding((0, 2));
     }
     say(&table.trim_fmt())
+}
+
+/// A time of the API, in milliseconds since 1970.
+pub(crate) fn time(unix_ms: u64) -> String {
+    let time = i64::try_from(unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    time.map_or_else(|| unix_ms.to_string(), |time| time.to_string())
 }
 
 /// Text that a client or server made, safe for a terminal: control characters and those that change

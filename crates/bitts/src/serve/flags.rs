@@ -42,7 +42,7 @@ impl Args for Flags {
 impl FromArgMatches for Flags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let given = |key: &Key| Some((key.name, matches.get_one::<String>(key.name)?.clone()));
-        Ok(Self(flags().filter_map(|key| given(key)).collect()))
+        Ok(Self(flags().filter_map(given).collect()))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {

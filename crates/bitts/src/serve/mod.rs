@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use self::flags::Flags;
 use self::log::LogFilter;
 use self::ready_file::ReadyFile;
+use crate::block_on;
 use crate::failure::Failure;
 use crate::output::say;
 
@@ -31,11 +32,7 @@ impl Serve {
         let settings =
             Settings::load(&sources).map_err(|error| Failure::Usage(error.to_string()))?;
         let filter = log::start(&settings.log);
-        tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::Refused(format!("cannot start: {error}")))?
-            .block_on(serve(&sources, settings, &filter))
+        block_on(serve(&sources, settings, &filter))
     }
 }
 
@@ -71,11 +68,8 @@ async fn serve(
         None => None,
     };
     announce(listeners, settings.ephemeral)?;
-    loop {
-        match signals.next().await {
-            Asked::Reload => reload(sources, &mut settings, filter),
-            Asked::Stop => break,
-        }
+    while let Asked::Reload = signals.next().await {
+        reload(sources, &mut settings, filter);
     }
     tracing::info!("stopping");
     drain(running, &mut signals).await?;

@@ -2,9 +2,11 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use bitts_server::Listeners;
+use serde::Serialize;
 
 /// A ready file that was written.
 pub(super) struct ReadyFile(PathBuf);
@@ -14,7 +16,7 @@ impl ReadyFile {
     pub(super) fn write(path: &Path, listeners: Listeners) -> io::Result<Self> {
         let mut temporary = path.as_os_str().to_owned();
         temporary.push(format!(".{}", std::process::id()));
-        let written = write_then_rename(Path::new(&temporary), path, &text(listeners));
+        let written = write_then_rename(Path::new(&temporary), path, &text(listeners)?);
         if written.is_err() && fs::exists(&temporary)? {
             fs::remove_file(&temporary)?;
         }
@@ -37,10 +39,15 @@ fn write_then_rename(temporary: &Path, path: &Path, text: &str) -> io::Result<()
     fs::rename(temporary, path)
 }
 
-fn text(listeners: Listeners) -> String {
-    let listeners: serde_json::Map<_, _> = [("mqtt", listeners.mqtt), ("http", listeners.http)]
-        .into_iter()
-        .filter_map(|(name, address)| Some((name.to_owned(), address?.to_string().into())))
-        .collect();
-    format!("{}\n", serde_json::Value::Object(listeners))
+/// A listener that is off is left out.
+#[derive(Serialize)]
+struct Ready {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mqtt: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http: Option<SocketAddr>,
+}
+
+fn text(Listeners { mqtt, http, .. }: Listeners) -> io::Result<String> {
+    Ok(serde_json::to_string(&Ready { mqtt, http })? + "\n")
 }

@@ -27,7 +27,10 @@ pub(crate) fn bitts(arguments: &[&str]) -> Command {
 }
 
 /// Calls `wait` on a thread and gives its result, or panics when nothing happens.
-fn in_time<T: Send + 'static>(what: &str, wait: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) fn in_time<T: Send + 'static>(
+    what: &str,
+    wait: impl FnOnce() -> T + Send + 'static,
+) -> T {
     let (send, receive) = mpsc::channel();
     thread::spawn(move || send.send(wait()));
     receive.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("{what}: {error}"))
@@ -76,8 +79,11 @@ impl Served {
     pub(crate) fn start(flags: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let ready_file = directory.path().join("ready.json");
-        let mut command = bitts(&["serve", "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0"]);
-        command.arg("--threads=2").arg("--ready-file").arg(ready_file).args(flags);
+        let mut command = bitts(&["serve", "--http=127.0.0.1:0", "--threads=2", "--ready-file"]);
+        command.arg(ready_file).args(flags);
+        if !flags.iter().any(|flag| flag.starts_with("--mqtt=")) {
+            command.arg("--mqtt=127.0.0.1:0");
+        }
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
         let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
