@@ -106,6 +106,9 @@ impl Shard {
         out: &mut Outbox,
     ) {
         let Some(first) = held.first() else { return };
+        if transit.retain {
+            self.note_live_retained(first.session, transit.topic);
+        }
         if let [only] = held
             && !only.options.no_local
             && only.identifier == 0

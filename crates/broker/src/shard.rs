@@ -181,21 +181,7 @@ impl Shard {
     fn on_tick(&mut self, now: Now, out: &mut Outbox) {
         while let Some(reminder) = self.timers.due(now.moment) {
             match reminder {
-                Reminder::KeepAlive { session, generation } => {
-                    if self.is_current(session, generation) {
-                        self.check_keep_alive(now, session, out);
-                    }
-                }
-                Reminder::WillDelay { session, generation } => {
-                    if self.is_current(session, generation) {
-                        self.check_will_delay(now, session, out);
-                    }
-                }
-                Reminder::SessionExpiry { session, generation } => {
-                    if self.is_current(session, generation) {
-                        self.check_session_expiry(now, session, out);
-                    }
-                }
+                Reminder::Session(session) => self.look_at(now, session, out),
                 Reminder::Disconnects => self.forget_disconnects(now.moment),
             }
         }
@@ -207,10 +193,6 @@ impl Shard {
         for index in connected {
             self.end_connection(now, index, Cause::ServerInitiated, out);
         }
-    }
-
-    fn is_current(&self, index: u32, generation: u32) -> bool {
-        self.sessions.get(index as usize).is_some_and(|session| session.generation == generation)
     }
 
     /// The session of a connection, unless the connection is no longer anybody's.

@@ -1,22 +1,21 @@
 //! One queue of deadlines for everything that waits in a shard.
 //!
 //! An entry is a reminder to look, not a fact: whoever is reminded checks whether its time has really
-//! come and, if not, asks to be reminded again. So a deadline that moves back costs nothing.
+//! come and, if not, asks to be reminded again. A session has at most one, for whatever of it is due
+//! first, so that reconnecting leaves nothing behind.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeSet;
 
 use crate::time::Moment;
+
+/// No reminder is set.
+pub(crate) const NEVER: Moment = Moment(u64::MAX);
 
 /// What to look at.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum Reminder {
-    /// The Keep Alive of a connected session.
-    KeepAlive { session: u32, generation: u32 },
-    /// The Will Delay Interval of an offline session.
-    WillDelay { session: u32, generation: u32 },
-    /// The Session Expiry Interval of an offline session.
-    SessionExpiry { session: u32, generation: u32 },
+    /// A session: its Keep Alive, its Will Delay Interval, its expiry, what it is owed.
+    Session(u32),
     /// The oldest remembered disconnect.
     Disconnects,
 }
@@ -24,24 +23,27 @@ pub(crate) enum Reminder {
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
-    queue: BinaryHeap<Reverse<(Moment, Reminder)>>,
+    queue: BTreeSet<(Moment, Reminder)>,
 }
 
 impl Timers {
     pub(crate) fn remind(&mut self, at: Moment, of: Reminder) {
-        self.queue.push(Reverse((at, of)));
+        self.queue.insert((at, of));
+    }
+
+    pub(crate) fn forget(&mut self, at: Moment, of: Reminder) {
+        self.queue.remove(&(at, of));
     }
 
     pub(crate) fn next(&self) -> Option<Moment> {
-        self.queue.peek().map(|Reverse((at, _))| *at)
+        self.queue.first().map(|(at, _)| *at)
     }
 
     /// The next reminder that is due.
     pub(crate) fn due(&mut self, now: Moment) -> Option<Reminder> {
-        let Reverse((at, _)) = self.queue.peek()?;
-        if *at > now {
+        if self.next()? > now {
             return None;
         }
-        self.queue.pop().map(|Reverse((_, reminder))| reminder)
+        self.queue.pop_first().map(|(_, reminder)| reminder)
     }
 }

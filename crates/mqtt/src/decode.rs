@@ -294,17 +294,17 @@ fn subscribe_request<'a>(
     let filter = reader.name()?;
     let byte = reader.byte()?;
     let reserved = if version == ProtocolVersion::V5 { 0xC0 } else { 0xFC };
+    if byte & reserved != 0 {
+        return Err(Malformed::SubscriptionOptions);
+    }
     let retain_handling = match (byte >> 4) & 3 {
         0 => RetainHandling::Send,
         1 => RetainHandling::SendIfNew,
         2 => RetainHandling::DoNotSend,
-        _ => return Err(Malformed::SubscriptionOptions),
+        _ => return Err(Malformed::SubscriptionValue),
     };
-    if byte & reserved != 0 {
-        return Err(Malformed::SubscriptionOptions);
-    }
     let options = SubscriptionOptions {
-        qos: QoS::from_number(byte & 3).ok_or(Malformed::SubscriptionOptions)?,
+        qos: QoS::from_number(byte & 3).ok_or(Malformed::SubscriptionValue)?,
         no_local: byte & 4 != 0,
         retain_as_published: byte & 8 != 0,
         retain_handling,

@@ -34,6 +34,10 @@ pub fn encode(packet: &Packet<'_>, version: ProtocolVersion, out: &mut Vec<u8>) 
             put_subscribe_head(version, id, None, &unsubscribe.user_properties, out);
             out.extend_from_slice(unsubscribe.payload);
         }),
+        // 3.1.1 acknowledges all filters at once.
+        Packet::UnsubAck(unsuback) if version == ProtocolVersion::V3_1_1 => {
+            put(0xB0, out, |out| put_id(unsuback.packet_id, out));
+        }
         Packet::UnsubAck(unsuback) => put(0xB0, out, |out| put_suback(unsuback, version, out)),
         Packet::PingReq => out.extend_from_slice(&[0xC0, 0]),
         Packet::PingResp => out.extend_from_slice(&[0xD0, 0]),

@@ -70,7 +70,9 @@ malformed! {
     ReasonCode = "reason_code", ProtocolError;
     /// Acknowledge flags other than Session Present. [MQTT-3.2.2-1]
     AcknowledgeFlags = "acknowledge_flags", MalformedPacket;
-    /// Reserved Subscription Option bits, QoS 3 or Retain Handling 3. [MQTT-3.8.3-5]
+    /// QoS 3 or Retain Handling 3 in a SUBSCRIBE [MQTT5 3.8.3.1].
+    SubscriptionValue = "subscription_value", ProtocolError;
+    /// Reserved Subscription Option bits. [MQTT-3.8.3-5]
     SubscriptionOptions = "subscription_options", MalformedPacket;
     /// No Local on a Shared Subscription. [MQTT-3.8.3-4]
     NoLocalShared = "no_local_shared", ProtocolError;
@@ -79,7 +81,7 @@ malformed! {
     /// A property that the standard does not know.
     PropertyUnknown = "property_unknown", MalformedPacket;
     /// A property that is not for this packet.
-    PropertyMisplaced = "property_misplaced", ProtocolError;
+    PropertyMisplaced = "property_misplaced", MalformedPacket;
     /// A property that may stand once and stands twice.
     PropertyRepeated = "property_repeated", ProtocolError;
     /// A value that the property does not allow.

@@ -51,6 +51,8 @@ pub(crate) struct Conn {
     /// Bytes of `partial` that count against the limit on connections without CONNECT.
     pub(crate) counted: usize,
     pub(crate) writes: WriteBuffer,
+    /// Packets for it that wait for the store.
+    pub(crate) gated: u32,
     /// Bytes are in `writes` that this turn has not tried to write.
     pub(crate) is_dirty: bool,
     /// It is in the list of those that may have something to read.
@@ -84,6 +86,7 @@ impl Conn {
             partial: Vec::new(),
             counted: 0,
             writes: WriteBuffer::default(),
+            gated: 0,
             is_dirty: false,
             is_listed: false,
             is_read_closed: false,

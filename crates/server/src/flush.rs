@@ -154,6 +154,9 @@ impl Worker {
             } else {
                 let mut bytes = Vec::new();
                 out.copy_frame(frame, &mut bytes);
+                if let Some(conn) = self.conn(frame.conn) {
+                    conn.gated += 1;
+                }
                 self.gated.push_back((*lsn, frame.conn, bytes));
             }
         }
@@ -167,10 +170,8 @@ impl Worker {
                 continue;
             };
             conn.writes.append(&mut self.spares, |buffer| buffer.extend_from_slice(&bytes));
-            if !conn.is_dirty {
-                conn.is_dirty = true;
-                self.dirty.push(id);
-            }
+            conn.gated -= 1;
+            self.mark_dirty(id);
         }
         while self.gated_replies.front().is_some_and(|(lsn, ..)| *lsn <= self.durable) {
             if let Some((_, reply, answer)) = self.gated_replies.pop_front() {
@@ -201,7 +202,8 @@ impl Worker {
         conn.is_dirty = false;
         let before = conn.writes.len();
         let mut outcome = conn.write(&mut self.spares);
-        if let (Ok(true), Phase::Closing, Some(layers)) = (&outcome, conn.phase, &mut conn.layers)
+        let is_last = conn.phase == Phase::Closing && conn.gated == 0;
+        if let (Ok(true), true, Some(layers)) = (&outcome, is_last, &mut conn.layers)
             && layers.say_goodbye()
         {
             outcome = conn.write(&mut self.spares);
@@ -222,7 +224,7 @@ impl Worker {
             self.relieved.push(id);
         }
         match outcome {
-            Ok(true) if conn.phase == Phase::Closing => self.say_goodbye(id),
+            Ok(true) if is_last => self.say_goodbye(id),
             Ok(_) => {}
             Err(error) => {
                 tracing::trace!(%error, "cannot write to a connection");

@@ -188,14 +188,15 @@ impl Worker {
         self.take_mail();
         self.accept();
         self.relieve();
-        // While a neighbour has more mail than it keeps up with, nobody reads sockets.
+        // While a neighbour has more mail than it keeps up with, nobody reads sockets, and nobody is
+        // put off for what was not read.
         if !self.mesh.is_high() {
             self.read_ready();
+            if self.shard.deadline().is_some_and(|due| due <= self.now.moment) {
+                self.handle(Input::Tick);
+            }
+            self.check_watches();
         }
-        if self.shard.deadline().is_some_and(|due| due <= self.now.moment) {
-            self.handle(Input::Tick);
-        }
-        self.check_watches();
         self.flush();
     }
 
@@ -362,9 +363,6 @@ impl Worker {
     /// A connection whose CONNECT has not come.
     fn begin(&mut self, conn: Box<Conn>) {
         let address = conn.source.ip();
-        if let Err(error) = conn.stream.set_nodelay(true) {
-            tracing::debug!(%error, "cannot set TCP_NODELAY");
-        }
         let timeout = self.limits.connect_timeout.as_millis() as u64;
         let due = self.now.moment.plus_millis(timeout);
         if let Some(id) = self.adopt(conn) {

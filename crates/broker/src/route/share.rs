@@ -25,6 +25,7 @@ pub(crate) struct Group {
     pub(crate) filter: Arc<str>,
     pub(crate) members: Vec<Member>,
     pub(crate) parked: VecDeque<Arc<Message>>,
+    pub(crate) parked_bytes: usize,
     turn: usize,
 }
 
@@ -64,6 +65,12 @@ impl Group {
         self.members.iter().filter(|member| member.connected).count()
     }
 
+    /// Everything that waits, to be delivered or dropped.
+    pub(crate) fn take_parked(&mut self) -> VecDeque<Arc<Message>> {
+        self.parked_bytes = 0;
+        std::mem::take(&mut self.parked)
+    }
+
     /// A member's session outlives its connection, so messages may wait.
     pub(crate) fn is_persistent(&self) -> bool {
         self.members.iter().any(|member| member.persistent)
@@ -93,6 +100,7 @@ impl Groups {
             filter: filter.into(),
             members: Vec::new(),
             parked: VecDeque::new(),
+            parked_bytes: 0,
             turn: 0,
         }) as u32;
         self.by_name.insert(Arc::clone(name), position);

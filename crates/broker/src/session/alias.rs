@@ -49,11 +49,13 @@ impl InboundAliases {
 pub(crate) struct OutboundAliases {
     topics: Vec<Box<str>>,
     max: usize,
+    /// Bytes that further topics may take.
+    bytes_left: usize,
 }
 
 impl OutboundAliases {
-    pub(crate) fn new(max: u16) -> Self {
-        Self { topics: Vec::new(), max: usize::from(max) }
+    pub(crate) fn new(max: u16, bytes_max: usize) -> Self {
+        Self { topics: Vec::new(), max: usize::from(max), bytes_left: bytes_max }
     }
 
     /// The alias for a topic, and whether the client knows it already.
@@ -61,13 +63,16 @@ impl OutboundAliases {
         let number = |at: usize| u16::try_from(at + 1).ok();
         match self.topics.iter().position(|held| &**held == topic) {
             Some(at) => Some((number(at)?, true)),
-            None if self.topics.len() < self.max => Some((number(self.topics.len())?, false)),
+            None if self.topics.len() < self.max && topic.len() <= self.bytes_left => {
+                Some((number(self.topics.len())?, false))
+            }
             None => None,
         }
     }
 
     /// The client was told what the next alias stands for.
     pub(crate) fn told(&mut self, topic: &str) {
+        self.bytes_left = self.bytes_left.saturating_sub(topic.len());
         self.topics.push(topic.into());
     }
 }

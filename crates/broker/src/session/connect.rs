@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bitts_mqtt::{
     ConnAck, ConnAckProperties, Connect, ConnectVersion, DecodeError, Packet, ProtocolVersion,
-    ReasonCode,
+    ReasonCode, SubscriptionOptions,
 };
 
 use super::{Connection, EXPIRY_NEVER, Session, encode_frame, uuid_text};
@@ -13,11 +13,12 @@ use crate::input::{ConnId, Origin};
 use crate::outbox::{Close, Outbox};
 use crate::reason::Cause;
 use crate::record::{Lsn, Record};
+use crate::route::Holder;
 use crate::session::alias::OutboundAliases;
 use crate::session::will::SessionWill;
 use crate::shard::Shard;
 use crate::time::Now;
-use crate::timers::Reminder;
+use crate::timers::NEVER;
 
 /// The Client Identifier of a client that sent none [MQTT-3.1.3-6].
 #[must_use]
@@ -41,6 +42,15 @@ impl Shard {
         let assigned = connect.client_id.is_empty().then(|| assigned_client_id(origin.entropy));
         let client_id: &str = assigned.as_deref().unwrap_or(connect.client_id);
         let expiry = self.agreed_expiry(connect);
+        if !self.fits_connack(connect, expiry, assigned.as_deref(), out) {
+            *self.stats.refused.entry("connack_too_large").or_default() += 1;
+            out.closes.push((conn, Close::Now));
+            return;
+        }
+        // What was due of the session before this moment happens first.
+        if let Some(old) = self.by_client.get(client_id).copied() {
+            self.settle_offline(now, old, out);
+        }
         if let Some(old) = self.by_client.get(client_id).copied() {
             self.end_connection(now, old, Cause::DuplicateClientId, out);
         }
@@ -53,10 +63,16 @@ impl Shard {
         let index = resumed.unwrap_or_else(|| self.new_session(client_id));
         self.attach(now, index, conn, connect, origin);
         self.set_expiry(index, expiry);
-        let will = self.session(index).will.as_deref().map(SessionWill::as_record);
-        let gate = self.record_attached(index, will, resumed.is_some());
-        self.send_connack(index, resumed.is_some(), assigned.as_deref(), connect, gate, out);
+        self.record_attached(index, resumed.is_some());
+        let packet = self.connack(connect, expiry, assigned.as_deref(), resumed.is_some());
+        // Also on the end of the session that this one replaces.
+        let gate = self.is_pending(out).then_some(self.lsn);
+        self.acknowledge(index, &packet, gate, out);
+        if let Some(connection) = &mut self.session(index).connection {
+            connection.open_gate = gate.unwrap_or_default();
+        }
         self.stats.connects += 1;
+        self.remind_of_next(index);
         self.announce_connected(now, index, out);
         if resumed.is_some() {
             self.resume_deliveries(now, index, out);
@@ -77,11 +93,13 @@ impl Shard {
         {
             return Err(ReasonCode::TopicNameInvalid);
         }
-        if self.connected >= self.limits.connections_max {
+        let known = self.by_client.get(connect.client_id);
+        let known = known.and_then(|index| self.sessions.get(*index as usize));
+        let is_takeover = known.is_some_and(|session| session.connection.is_some());
+        if !is_takeover && self.connected >= self.limits.connections_max {
             return Err(ReasonCode::ServerBusy);
         }
-        let is_known = self.by_client.contains_key(connect.client_id);
-        if !is_known && self.sessions.len() >= self.limits.sessions_max {
+        if known.is_none() && self.sessions.len() >= self.limits.sessions_max {
             return Err(ReasonCode::QuotaExceeded);
         }
         Ok(())
@@ -124,6 +142,8 @@ impl Shard {
             cause: None,
             identifier: 0,
             version_number: self.disconnects.next_version(&client_id),
+            is_recorded: false,
+            reminder: NEVER,
             subscriptions: Vec::new(),
             will: None,
             inbound: None,
@@ -146,6 +166,7 @@ impl Shard {
         let offered = properties.receive_maximum.map_or(u16::MAX, NonZeroU16::get);
         let alias_max =
             properties.topic_alias_maximum.unwrap_or(0).min(self.limits.topic_alias_maximum);
+        let alias_bytes = self.limits.topic_alias_bytes_max;
         let window = offered.min(self.limits.inflight_max);
         // A Will that still waited for its delay is not sent: the client is back [MQTT-3.1.3-9].
         self.discard_will(index);
@@ -158,10 +179,13 @@ impl Shard {
             window,
             packet_bytes_max: properties.maximum_packet_size.map_or(u32::MAX, NonZeroU32::get),
             inbound_aliases: None,
-            outbound_aliases: (alias_max > 0).then(|| Box::new(OutboundAliases::new(alias_max))),
+            outbound_aliases: (alias_max > 0)
+                .then(|| Box::new(OutboundAliases::new(alias_max, alias_bytes))),
             ack_gate: Lsn::default(),
+            open_gate: Lsn::default(),
+            received: 0,
         }));
-        session.version = connect.version;
+        let was = std::mem::replace(&mut session.version, connect.version);
         session.keep_alive = connect.keep_alive;
         session.last_packet = now.moment;
         session.changed_unix_ms = now.unix_ms;
@@ -170,10 +194,8 @@ impl Shard {
         session.version_number = session.version_number.wrapping_add(1);
         session.will =
             connect.will.as_ref().map(|will| Box::new(SessionWill::new(will, session.key)));
-        let (generation, keep_alive) = (session.generation, connect.keep_alive);
-        if keep_alive > 0 {
-            let at = now.moment.plus_millis(u64::from(keep_alive) * 1500);
-            self.timers.remind(at, Reminder::KeepAlive { session: index, generation });
+        if was == ProtocolVersion::V5 && connect.version == ProtocolVersion::V3_1_1 {
+            self.forget_options(index);
         }
         let at = conn.index as usize;
         if self.conns.len() <= at {
@@ -185,33 +207,40 @@ impl Shard {
         self.connected += 1;
     }
 
-    fn record_attached(
-        &mut self,
-        index: u32,
-        will: Option<(Arc<crate::Message>, u32)>,
-        resumed: bool,
-    ) -> Option<Lsn> {
-        let session = self.session(index);
-        // A clean session leaves nothing behind, not even the one it replaced.
-        if !session.is_persistent() && !resumed && will.is_none() {
-            return None;
+    /// 3.1.1 knows of a subscription only its QoS [MQTT-3.3.1-9 of 3.1.1].
+    fn forget_options(&mut self, index: u32) {
+        let Some(session) = self.sessions.get_mut(index as usize) else { return };
+        let is_persistent = session.is_persistent();
+        for held in &mut session.subscriptions {
+            held.options = SubscriptionOptions { qos: held.options.qos, ..Default::default() };
+            if bitts_mqtt::shared_filter(&held.filter).is_none() {
+                let holder = Holder::Session(held.as_subscriber(index));
+                self.router.hold(&held.filter, holder, false, is_persistent);
+            }
         }
-        let (slot, client_id) = (session.slot, Arc::clone(&session.client_id));
-        let (version, expiry) = (session.version, session.expiry);
-        Some(self.record(slot, Record::SessionAttached { client_id, version, expiry, will }))
     }
 
-    fn send_connack(
-        &mut self,
-        index: u32,
-        session_present: bool,
-        assigned: Option<&str>,
+    fn record_attached(&mut self, index: u32, resumed: bool) {
+        let session = self.session(index);
+        let will = session.will.as_deref().map(SessionWill::as_record);
+        // A clean session leaves nothing behind.
+        if !session.is_persistent() && !resumed && will.is_none() {
+            return;
+        }
+        session.is_recorded = true;
+        let (slot, client_id) = (session.slot, Arc::clone(&session.client_id));
+        let (version, expiry) = (session.version, session.expiry);
+        self.record(slot, Record::SessionAttached { client_id, version, expiry, will });
+    }
+
+    fn connack<'a>(
+        &self,
         connect: &Connect<'_>,
-        gate: Option<Lsn>,
-        out: &mut Outbox,
-    ) {
+        expiry: u32,
+        assigned: Option<&'a str>,
+        session_present: bool,
+    ) -> Packet<'a> {
         let asked = connect.properties.session_expiry_interval.unwrap_or(0);
-        let expiry = self.session(index).expiry;
         let limits = &self.limits;
         let properties = ConnAckProperties {
             session_expiry_interval: (asked != expiry).then_some(expiry),
@@ -221,12 +250,24 @@ impl Shard {
             topic_alias_maximum: Some(limits.topic_alias_maximum),
             ..ConnAckProperties::default()
         };
-        let packet = Packet::ConnAck(ConnAck {
-            session_present,
-            reason_code: ReasonCode::Success,
-            properties,
-        });
-        self.acknowledge(index, &packet, gate, out);
+        Packet::ConnAck(ConnAck { session_present, reason_code: ReasonCode::Success, properties })
+    }
+
+    /// Whether the client takes the CONNACK it would get [MQTT-3.1.2-24].
+    fn fits_connack(
+        &self,
+        connect: &Connect<'_>,
+        expiry: u32,
+        assigned: Option<&str>,
+        out: &mut Outbox,
+    ) -> bool {
+        let Some(maximum) = connect.properties.maximum_packet_size else { return true };
+        let packet = self.connack(connect, expiry, assigned, false);
+        let before = out.bytes.len();
+        bitts_mqtt::encode(&packet, connect.version, &mut out.bytes);
+        let len = out.bytes.len() - before;
+        out.bytes.truncate(before);
+        len <= maximum.get() as usize
     }
 
     /// Answers a CONNECT with an error and closes; nothing else changes.
@@ -274,11 +315,15 @@ impl Shard {
             }
             // [MQTT-3.1.2-2]: a later client hears it in MQTT 5, an earlier one in 3.1.1.
             Some(ConnectVersion::Unsupported { level }) => {
-                let version = if level > 5 { ProtocolVersion::V5 } else { ProtocolVersion::V3_1_1 };
+                // With the highest bit set it is 3.1.1 between brokers.
+                let is_later = level > 5 && level < 0x80;
+                let version = if is_later { ProtocolVersion::V5 } else { ProtocolVersion::V3_1_1 };
                 let reason = ReasonCode::UnsupportedProtocolVersion;
                 self.refuse(conn, version, reason, "unsupported_protocol_version", out);
             }
-            Some(ConnectVersion::V3_1_1 | ConnectVersion::NotMqtt) | None => {
+            // It is being closed already.
+            None => {}
+            Some(ConnectVersion::V3_1_1 | ConnectVersion::NotMqtt) => {
                 *self.stats.refused.entry(error.name()).or_default() += 1;
                 out.closes.push((conn, Close::Now));
             }

@@ -5,16 +5,15 @@
 
 use std::sync::Arc;
 
-use bitts_mqtt::{Disconnect, Packet, ReasonCode, UserProperties};
+use bitts_mqtt::{Disconnect, Packet, ProtocolVersion, ReasonCode, UserProperties};
 
-use super::encode_frame;
+use super::{Connection, encode_frame};
 use crate::outbox::{Close, Outbox, Parcel};
-use crate::reason::{Cause, Dropped, Violation};
+use crate::reason::{Cause, Violation};
 use crate::record::{Lsn, Record};
 use crate::route::Holder;
 use crate::shard::Shard;
 use crate::time::Now;
-use crate::timers::Reminder;
 
 impl Shard {
     /// DISCONNECT from the client: the Will goes unsent, unless asked for [MQTT-3.14.4-3].
@@ -48,30 +47,12 @@ impl Shard {
         session.cause = Some(cause);
         session.changed_unix_ms = now.unix_ms;
         session.disconnected_at = now.moment;
-        let (version, mqtt5) = (session.version, session.is_mqtt5());
+        let version = session.version;
         if let Some(place) = self.conns.get_mut(connection.id.index as usize) {
             *place = None;
         }
         self.connected -= 1;
-        if let Some(reason_code) = cause.reason_code().filter(|_| mqtt5) {
-            let reason_string = match cause {
-                Cause::ClientError(violation) if connection.problem_information => {
-                    Some(violation.name())
-                }
-                _ => None,
-            };
-            let packet = Packet::Disconnect(Disconnect {
-                reason_code,
-                session_expiry_interval: None,
-                reason_string,
-                server_reference: None,
-                user_properties: UserProperties::EMPTY,
-            });
-            let frame = encode_frame(connection.id, &packet, version, out);
-            if frame.len <= connection.packet_bytes_max {
-                out.frames.push(frame);
-            }
-        }
+        self.say_why(&connection, version, cause, out);
         let close = if cause == Cause::ConnectionLost { Close::Now } else { Close::Flush };
         out.closes.push((connection.id, close));
         let reason = cause.disconnect_reason().as_str();
@@ -89,8 +70,48 @@ impl Shard {
         }
     }
 
+    /// DISCONNECT to an MQTT 5 client, behind its CONNACK and its acknowledgements; without a Reason
+    /// String where it asked for none or takes no packet that large [MQTT-3.14.2-3].
+    fn say_why(
+        &self,
+        connection: &Connection,
+        version: ProtocolVersion,
+        cause: Cause,
+        out: &mut Outbox,
+    ) {
+        let Some(reason_code) = cause.reason_code().filter(|_| version == ProtocolVersion::V5)
+        else {
+            return;
+        };
+        let reason_string = match cause {
+            Cause::ClientError(violation) if connection.problem_information => {
+                Some(violation.name())
+            }
+            _ => None,
+        };
+        let mut packet = Disconnect {
+            reason_code,
+            session_expiry_interval: None,
+            reason_string,
+            server_reference: None,
+            user_properties: UserProperties::EMPTY,
+        };
+        for _ in 0..2 {
+            let frame =
+                encode_frame(connection.id, &Packet::Disconnect(packet.clone()), version, out);
+            if frame.len <= connection.packet_bytes_max {
+                connection.push(frame, connection.ack_gate, self.durable, out);
+                return;
+            }
+            packet.reason_string = None;
+        }
+    }
+
     fn forget_connection_state(&mut self, index: u32) {
         let session = self.session(index);
+        if let Some(inbound) = &mut session.inbound {
+            inbound.connection_ended();
+        }
         let subacks = session.extra.as_mut().map(|extra| {
             extra.scans.clear();
             std::mem::take(&mut extra.subacks)
@@ -104,16 +125,13 @@ impl Shard {
     /// The session waits for its client.
     fn park(&mut self, now: Now, index: u32, cause: Cause, out: &mut Outbox) {
         let session = self.session(index);
-        let (generation, expiry) = (session.generation, session.expiry);
+        let expiry = session.expiry;
         let (slot, client_id) = (session.slot, Arc::clone(&session.client_id));
         let will_pending = session.will.is_some();
-        if expiry != super::EXPIRY_NEVER {
-            let at = now.moment.plus_seconds(u64::from(expiry));
-            self.timers.remind(at, Reminder::SessionExpiry { session: index, generation });
-        }
         let at_unix_ms = now.unix_ms;
         let record = Record::SessionDetached { client_id, cause, expiry, at_unix_ms, will_pending };
         self.record(slot, record);
+        self.remind_of_next(index);
         self.update_memberships(now, index, out);
     }
 
@@ -133,14 +151,15 @@ impl Shard {
                 self.router.release(&held.filter, holder, persistent);
             }
         }
-        let session = self.sessions.remove(index as usize);
+        self.forget_reminder(index);
+        let me = self.session_ref(index);
+        let mut session = self.sessions.remove(index as usize);
         self.by_client.remove(&session.client_id);
-        if let Some(outbound) = &session.outbound {
+        if let Some(outbound) = session.outbound.take() {
             self.queued_bytes -= outbound.queued_bytes;
-            let owed = outbound.queue.len() + outbound.inflight_messages();
-            self.stats.drop_many(Dropped::SessionEnded, owed as u64);
+            self.give_back(now, me, *outbound, out);
         }
-        let lsn = persistent.then(|| {
+        let lsn = session.is_recorded.then(|| {
             let client_id = Arc::clone(&session.client_id);
             self.record(session.slot, Record::SessionEnded { client_id })
         });

@@ -1,36 +1,93 @@
-//! Keep Alive and Session Expiry Interval.
+//! When a session is looked at: Keep Alive, Will Delay Interval, Session Expiry Interval, its queue.
 
 use crate::outbox::Outbox;
 use crate::reason::Cause;
+use crate::session::{EXPIRY_NEVER, Session};
 use crate::shard::Shard;
-use crate::time::Now;
-use crate::timers::Reminder;
+use crate::time::{Moment, Now};
+use crate::timers::{NEVER, Reminder};
 
-impl Shard {
-    /// Ends the connection after one and a half times its Keep Alive of silence [MQTT-3.1.2-22].
-    pub(crate) fn check_keep_alive(&mut self, now: Now, index: u32, out: &mut Outbox) {
-        let session = self.session(index);
-        if session.connection.is_none() || session.keep_alive == 0 {
-            return;
+impl Session {
+    /// When one and a half times its Keep Alive of silence are over [MQTT-3.1.2-22].
+    fn keep_alive_due(&self) -> Moment {
+        if self.connection.is_none() || self.keep_alive == 0 {
+            return NEVER;
         }
-        let allowed = u64::from(session.keep_alive) * 1500;
-        let due = session.last_packet.plus_millis(allowed);
-        if now.moment >= due {
-            self.end_connection(now, index, Cause::KeepAliveTimeout, out);
-            return;
-        }
-        let generation = session.generation;
-        self.timers.remind(due, Reminder::KeepAlive { session: index, generation });
+        self.last_packet.plus_millis(u64::from(self.keep_alive) * 1500)
     }
 
-    /// Ends a session that was offline for its Session Expiry Interval [MQTT-4.1.0-2].
-    pub(crate) fn check_session_expiry(&mut self, now: Now, index: u32, out: &mut Outbox) {
+    /// When it was offline for its Session Expiry Interval [MQTT-4.1.0-2].
+    fn expiry_due(&self) -> Moment {
+        if self.connection.is_some() || self.expiry == EXPIRY_NEVER {
+            return NEVER;
+        }
+        self.disconnected_at.plus_seconds(u64::from(self.expiry))
+    }
+
+    fn will_due(&self) -> Moment {
+        if self.connection.is_some() {
+            return NEVER;
+        }
+        self.will.as_ref().and_then(|will| will.due()).unwrap_or(NEVER)
+    }
+}
+
+impl Shard {
+    /// Looks at the session at `at`, or earlier if something else of it is due earlier.
+    pub(crate) fn remind(&mut self, index: u32, at: Moment) {
         let session = self.session(index);
-        if session.connection.is_some() || session.expiry == super::EXPIRY_NEVER {
+        if session.reminder <= at {
             return;
         }
-        let due = session.disconnected_at.plus_seconds(u64::from(session.expiry));
-        if now.moment >= due {
+        let old = std::mem::replace(&mut session.reminder, at);
+        let reminder = Reminder::Session(index);
+        if old != NEVER {
+            self.timers.forget(old, reminder);
+        }
+        self.timers.remind(at, reminder);
+    }
+
+    /// Reminds of what is due first.
+    pub(crate) fn remind_of_next(&mut self, index: u32) {
+        let session = self.session(index);
+        let next = session.keep_alive_due().min(session.expiry_due()).min(session.will_due());
+        if next != NEVER {
+            self.remind(index, next);
+        }
+    }
+
+    /// The session is gone.
+    pub(crate) fn forget_reminder(&mut self, index: u32) {
+        let at = std::mem::replace(&mut self.session(index).reminder, NEVER);
+        if at != NEVER {
+            self.timers.forget(at, Reminder::Session(index));
+        }
+    }
+
+    /// A reminder came: what is due of the session happens.
+    pub(crate) fn look_at(&mut self, now: Now, index: u32, out: &mut Outbox) {
+        let Some(session) = self.sessions.get_mut(index as usize) else { return };
+        session.reminder = NEVER;
+        let generation = session.generation;
+        if session.keep_alive_due() <= now.moment {
+            self.end_connection(now, index, Cause::KeepAliveTimeout, out);
+        } else if session.connection.is_some() {
+            self.send_owed(now, index, out);
+        } else {
+            self.settle_offline(now, index, out);
+        }
+        let is_there = |held: &Session| held.generation == generation;
+        if self.sessions.get(index as usize).is_some_and(is_there) {
+            self.remind_of_next(index);
+        }
+    }
+
+    /// What became due while the client was away: its Will, then its session's end.
+    pub(crate) fn settle_offline(&mut self, now: Now, index: u32, out: &mut Outbox) {
+        if self.session(index).will_due() <= now.moment {
+            self.publish_will(now, index, out);
+        }
+        if self.session(index).expiry_due() <= now.moment {
             self.end_session(now, index, out);
         }
     }

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use bitts_mqtt::{Ack, Packet, PacketId, Publish, QoS, ReasonCode};
 use foldhash::fast::FixedState;
-use hashbrown::HashSet;
+use hashbrown::HashMap;
 
 use crate::outbox::Outbox;
 use crate::reason::{Dropped, Violation};
 use crate::record::{Lsn, Record};
+use crate::session::Session;
 use crate::session::alias::InboundAliases;
 use crate::session::outbound::Transit;
 use crate::shard::Shard;
@@ -20,8 +21,34 @@ use crate::time::Now;
 /// What a session must remember of its client's publishing.
 #[derive(Debug, Default)]
 pub(crate) struct Inbound {
-    /// QoS 2 identifiers whose exchange is not over.
-    received: HashSet<u16, FixedState>,
+    /// QoS 2 identifiers whose exchange is not over, and whether it began on this connection.
+    received: HashMap<u16, bool, FixedState>,
+}
+
+impl Inbound {
+    /// What is open is of an earlier connection from now on.
+    pub(crate) fn connection_ended(&mut self) {
+        self.received.values_mut().for_each(|is_of_connection| *is_of_connection = false);
+    }
+}
+
+impl Session {
+    /// The client began a QoS 2 exchange.
+    fn open_received(&mut self, packet_id: PacketId) {
+        self.inbound.get_or_insert_default().received.insert(packet_id.number(), true);
+        if let Some(connection) = &mut self.connection {
+            connection.received += 1;
+        }
+    }
+
+    /// The client ended one; `false` if there was none.
+    fn close_received(&mut self, packet_id: PacketId) -> bool {
+        let held = self.inbound.as_mut().and_then(|held| held.received.remove(&packet_id.number()));
+        if let (Some(true), Some(connection)) = (held, &mut self.connection) {
+            connection.received = connection.received.saturating_sub(1);
+        }
+        held.is_some()
+    }
 }
 
 impl Shard {
@@ -41,7 +68,7 @@ impl Shard {
         }
         let aliased = self.resolve_alias(index, publish)?;
         let topic = aliased.as_deref().unwrap_or(publish.topic);
-        if topic.len() >= self.limits.topic_levels_max && self.is_topic_too_long(topic) {
+        if self.is_topic_too_long(topic) {
             return Err(Violation::TopicTooLong);
         }
         if let (QoS::Two, Some(packet_id)) = (publish.qos, publish.packet_id)
@@ -92,7 +119,7 @@ impl Shard {
             templates: Default::default(),
         };
         if let (QoS::Two, Some(packet_id)) = (publish.qos, publish.packet_id) {
-            session.inbound.get_or_insert_default().received.insert(packet_id.number());
+            session.open_received(packet_id);
             if session.is_persistent() {
                 transit.received = Some((Arc::clone(&session.client_id), packet_id.number()));
             }
@@ -127,15 +154,18 @@ impl Shard {
     }
 
     /// Whether this identifier's exchange is under way: then the message was accepted already
-    /// [MQTT-4.3.3-10]. A new one must fit our Receive Maximum [MQTT-3.3.4-7].
+    /// [MQTT-4.3.3-10]. A new one must fit our Receive Maximum, which counts anew with each connection
+    /// [MQTT-3.3.4-7]; with those of earlier ones at most twice as many are remembered.
     fn is_received(&mut self, index: u32, packet_id: PacketId) -> Result<bool, Violation> {
         let maximum = usize::from(self.limits.receive_maximum);
         let session = self.session(index);
         let Some(inbound) = &session.inbound else { return Ok(false) };
-        if inbound.received.contains(&packet_id.number()) {
+        if inbound.received.contains_key(&packet_id.number()) {
             return Ok(true);
         }
-        if session.is_mqtt5() && inbound.received.len() >= maximum {
+        let of_connection = session.connection.as_ref().map_or(0, |held| held.received);
+        let is_over = of_connection >= maximum || inbound.received.len() >= 2 * maximum;
+        if session.is_mqtt5() && is_over {
             return Err(Violation::ReceiveMaximumExceeded);
         }
         Ok(false)
@@ -166,7 +196,7 @@ impl Shard {
         self.answer_publish(index, publish, reason, None, out);
         if let (QoS::Two, Some(id), ReasonCode::Success) = (publish.qos, publish.packet_id, reason)
         {
-            self.session(index).inbound.get_or_insert_default().received.insert(id.number());
+            self.session(index).open_received(id);
         }
     }
 
@@ -195,8 +225,7 @@ impl Shard {
     ) -> Result<(), Violation> {
         let packet_id = ack.packet_id.number();
         let session = self.session(index);
-        let known =
-            session.inbound.as_mut().is_some_and(|inbound| inbound.received.remove(&packet_id));
+        let known = session.close_received(ack.packet_id);
         let record = (known && session.is_persistent())
             .then(|| (session.slot, Arc::clone(&session.client_id)));
         let gate = record.map(|(slot, client_id)| {

@@ -22,9 +22,12 @@ use crate::input::{ConnId, Origin};
 use crate::outbox::{Frame, Outbox, SessionRef};
 use crate::reason::Cause;
 use crate::record::Lsn;
+use crate::route::shape::Shape;
 use crate::shard::Shard;
 use crate::slot::{NameKey, Slot};
 use crate::time::Moment;
+#[cfg(doc)]
+use crate::timers::NEVER;
 
 pub use connect::assigned_client_id;
 pub(crate) use outbound::{Delivery, Identifiers, Transit};
@@ -56,6 +59,26 @@ pub(crate) struct Connection {
     pub(crate) outbound_aliases: Option<Box<OutboundAliases>>,
     /// Acknowledgements wait at least for this position, so that they leave in order.
     pub(crate) ack_gate: Lsn,
+    /// The position of the CONNACK: nothing leaves before it [MQTT-3.2.0-1].
+    pub(crate) open_gate: Lsn,
+    /// QoS 2 identifiers that the client opened on this connection and has not released.
+    pub(crate) received: usize,
+}
+
+impl Connection {
+    /// Whether a frame that waits for `gate` may leave at once.
+    pub(crate) fn is_open(&self, gate: Lsn, durable: Lsn) -> bool {
+        gate.max(self.open_gate) <= durable
+    }
+
+    /// Sends a frame once everything up to `gate` is durable, and not before the CONNACK.
+    pub(crate) fn push(&self, frame: Frame, gate: Lsn, durable: Lsn, out: &mut Outbox) {
+        if self.is_open(gate, durable) {
+            out.frames.push(frame);
+        } else {
+            out.gated.push((gate.max(self.open_gate), frame));
+        }
+    }
 }
 
 /// A subscription of a session.
@@ -91,6 +114,10 @@ pub(crate) struct Session {
     /// Names the latest connection in events.
     pub(crate) identifier: u128,
     pub(crate) version_number: u32,
+    /// The store knows of it.
+    pub(crate) is_recorded: bool,
+    /// When the shard looks at it again, [`NEVER`] where nothing of it is due.
+    pub(crate) reminder: Moment,
     /// By filter.
     pub(crate) subscriptions: Vec<Subscription>,
     pub(crate) will: Option<Box<SessionWill>>,
@@ -105,6 +132,8 @@ pub(crate) struct Extra {
     pub(crate) scans: Vec<Scan>,
     pub(crate) next_scan: u32,
     pub(crate) subacks: Vec<PendingSubAck>,
+    /// The wildcard shapes of its filters, and how many filters have each.
+    pub(crate) shapes: Vec<(Shape, u32)>,
 }
 
 impl Session {
@@ -150,16 +179,18 @@ impl Shard {
 
     /// Sends a packet at once.
     pub(crate) fn send(&mut self, index: u32, packet: &Packet<'_>, out: &mut Outbox) {
+        let durable = self.durable;
         let session = self.session(index);
         if let Some(connection) = &session.connection {
             let frame = encode_frame(connection.id, packet, session.version, out);
             if frame.len <= connection.packet_bytes_max {
-                out.frames.push(frame);
+                connection.push(frame, Lsn::default(), durable, out);
             }
         }
     }
 
-    /// Sends an acknowledgement once everything up to `gate` is durable, behind earlier ones.
+    /// Sends an acknowledgement once everything up to `gate` is durable, behind earlier ones. One that
+    /// is larger than the client takes is not sent and counted [MQTT-3.1.2-24].
     pub(crate) fn acknowledge(
         &mut self,
         index: u32,
@@ -169,16 +200,14 @@ impl Shard {
     ) {
         let durable = self.durable;
         let session = self.session(index);
-        if let Some(connection) = &mut session.connection {
-            let frame = encode_frame(connection.id, packet, session.version, out);
-            let gate = gate.unwrap_or_default().max(connection.ack_gate);
-            if gate <= durable {
-                out.frames.push(frame);
-            } else {
-                connection.ack_gate = gate;
-                out.gated.push((gate, frame));
-            }
+        let Some(connection) = &mut session.connection else { return };
+        let frame = encode_frame(connection.id, packet, session.version, out);
+        if frame.len > connection.packet_bytes_max {
+            *self.stats.denied.entry("acknowledgement_too_large").or_default() += 1;
+            return;
         }
+        connection.ack_gate = connection.ack_gate.max(gate.unwrap_or_default());
+        connection.push(frame, connection.ack_gate, durable, out);
     }
 }
 

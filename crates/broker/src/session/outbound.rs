@@ -14,9 +14,9 @@ use smallvec::SmallVec;
 
 use super::{Connection, Session};
 use crate::message::Message;
-use crate::outbox::{Frame, Outbox};
+use crate::outbox::{Frame, Outbox, Parcel, SessionRef};
 use crate::reason::{Dropped, Violation};
-use crate::record::{Record, Stage};
+use crate::record::{Lsn, Record, Stage};
 use crate::route::Merged;
 use crate::shard::Shard;
 use crate::slot::NameKey;
@@ -25,8 +25,10 @@ use crate::time::{Moment, Now};
 /// Subscription Identifiers of one delivery.
 pub(crate) type Identifiers = SmallVec<[u32; 2]>;
 
-/// Bytes one round of sending queued messages may produce; the next acknowledgement goes on.
+/// Bytes one round of sending queued messages may produce; the next goes on a moment later.
 const ROUND_BYTES: usize = 256 << 10;
+/// Messages in flight, those included that earlier connections left behind.
+const INFLIGHT_MAX: usize = 32_768;
 
 /// A message on its way through one turn, still in the bytes it arrived in.
 pub(crate) struct Transit<'a> {
@@ -88,6 +90,8 @@ pub(crate) struct Delivery<'a> {
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
     pub(crate) identifiers: &'a [u32],
+    /// The `$share` group that chose this session.
+    pub(crate) group: Option<&'a Arc<str>>,
 }
 
 impl<'a> Delivery<'a> {
@@ -96,6 +100,7 @@ impl<'a> Delivery<'a> {
             qos: transit.qos.min(merged.qos),
             retain: transit.retain && merged.retain_as_published,
             identifiers,
+            group: None,
         }
     }
 }
@@ -107,6 +112,17 @@ pub(crate) struct Queued {
     qos: QoS,
     retain: bool,
     identifiers: Identifiers,
+    group: Option<Arc<str>>,
+}
+
+/// What of a message in flight this connection was sent.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Sent {
+    Nothing,
+    /// It counts against the client's Receive Maximum.
+    Publish,
+    /// Its PUBLISH went out on an earlier connection.
+    Release,
 }
 
 /// A message the client has not acknowledged in full.
@@ -114,11 +130,13 @@ pub(crate) struct Queued {
 struct Inflight {
     packet_id: PacketId,
     stage: Stage,
+    sent: Sent,
     /// How many identifiers were given out before it.
     number: u64,
     qos: QoS,
     retain: bool,
     identifiers: Identifiers,
+    group: Option<Arc<str>>,
     /// Absent where it will never be sent again.
     message: Option<Arc<Message>>,
 }
@@ -129,27 +147,54 @@ pub(crate) struct Outbound {
     pub(crate) queue: VecDeque<Queued>,
     pub(crate) queued_bytes: usize,
     inflight: VecDeque<Inflight>,
-    /// How many at the end of `inflight` this connection has not been sent.
+    /// PUBLISH packets that this connection is to be sent again.
     unsent: usize,
+    /// PUBLISH packets of this connection that count against the client's Receive Maximum.
+    window_used: usize,
     numbers: u64,
 }
 
 impl Outbound {
-    /// In flight messages that the client never took.
-    pub(crate) fn inflight_messages(&self) -> usize {
-        self.inflight.iter().filter(|held| held.stage == Stage::Published).count()
+    /// What was in flight is to be sent again on the next connection, whose quota is new
+    /// [MQTT-4.4.0-1].
+    pub(crate) fn connection_ended(&mut self) {
+        self.inflight.iter_mut().for_each(|held| held.sent = Sent::Nothing);
+        let is_published = |held: &&Inflight| held.stage == Stage::Published;
+        self.unsent = self.inflight.iter().filter(is_published).count();
+        self.window_used = 0;
     }
 
-    /// What was in flight is to be sent again on the next connection.
-    pub(crate) fn connection_ended(&mut self) {
-        self.unsent = self.inflight.len();
+    /// Whether another PUBLISH at QoS 1 or 2 may go out.
+    fn has_room(&self, window: u16) -> bool {
+        self.window_used < usize::from(window) && self.inflight.len() < INFLIGHT_MAX
+    }
+
+    fn remove(&mut self, at: usize) -> Option<Inflight> {
+        let held = self.inflight.remove(at)?;
+        match (held.sent, held.stage) {
+            (Sent::Publish, _) => self.window_used -= 1,
+            (Sent::Nothing, Stage::Published) => self.unsent -= 1,
+            (Sent::Nothing | Sent::Release, _) => {}
+        }
+        Some(held)
+    }
+
+    /// The client has the message: PUBLISH is never sent again, PUBREL follows.
+    fn release(&mut self, at: usize) {
+        let Some(held) = self.inflight.get_mut(at) else { return };
+        held.stage = Stage::Released;
+        held.message = None;
+        if held.sent == Sent::Nothing {
+            held.sent = Sent::Release;
+            self.unsent -= 1;
+        }
     }
 
     /// A Packet Identifier that is not in use [MQTT-2.2.1-3].
     fn next_packet_id(&mut self) -> (PacketId, u64) {
         loop {
-            self.numbers += 1;
             let number = self.numbers;
+            self.numbers += 1;
             let id = PacketId::new((number % 65_535) as u16 + 1);
             // Numbers rise along the window, so only one that is a whole round old can collide.
             let oldest = self.inflight.front().map_or(number, |held| held.number);
@@ -162,9 +207,7 @@ impl Outbound {
     }
 
     fn position(&self, packet_id: PacketId, stage: Stage) -> Option<usize> {
-        let sent = self.inflight.len() - self.unsent;
-        let mut sent = self.inflight.iter().take(sent);
-        sent.position(|held| held.packet_id == packet_id && held.stage == stage)
+        self.inflight.iter().position(|held| held.packet_id == packet_id && held.stage == stage)
     }
 }
 
@@ -178,10 +221,8 @@ impl Shard {
         delivery: Delivery<'_>,
         out: &mut Outbox,
     ) {
+        let durable = self.durable;
         let session = &mut self.sessions[index as usize];
-        if transit.retain && session.extra.as_ref().is_some_and(|extra| !extra.scans.is_empty()) {
-            session.note_live_retained(transit.topic, &self.placement);
-        }
         let Some(connection) = &mut session.connection else {
             if delivery.qos > QoS::Zero {
                 self.enqueue(index, transit, delivery);
@@ -193,9 +234,10 @@ impl Shard {
                 self.stats.drop_one(Dropped::Congested);
                 return;
             }
-            match write_publish(connection, session.version, None, now, transit, delivery, out) {
+            let way = (None, !connection.is_open(Lsn::default(), durable));
+            match write_publish(connection, session.version, way, now, transit, delivery, out) {
                 Some(frame) => {
-                    out.frames.push(frame);
+                    connection.push(frame, Lsn::default(), durable, out);
                     self.stats.sent[0] += 1;
                 }
                 None => self.stats.drop_one(Dropped::PacketTooLarge),
@@ -205,7 +247,7 @@ impl Shard {
         let outbound = session.outbound.get_or_insert_default();
         let is_free = outbound.queue.is_empty()
             && outbound.unsent == 0
-            && outbound.inflight.len() < usize::from(connection.window);
+            && outbound.has_room(connection.window);
         if is_free && !connection.congested {
             self.send_with_id(now, index, transit, delivery, out);
         } else {
@@ -223,37 +265,39 @@ impl Shard {
         out: &mut Outbox,
     ) {
         let session = &mut self.sessions[index as usize];
-        let is_gated = delivery.qos == QoS::Two && session.is_persistent();
-        let keep = session.is_persistent().then(|| transit.park());
+        let persistent = session.is_persistent();
+        // The receiver must not see at QoS 2 what a crash would give another identifier.
+        let is_recorded = delivery.qos == QoS::Two && persistent;
+        let keep = (persistent || delivery.group.is_some()).then(|| transit.park());
         let Some(connection) = &mut session.connection else { return };
         let outbound = session.outbound.get_or_insert_default();
         let (packet_id, number) = outbound.next_packet_id();
-        let id = Some((packet_id, is_gated));
+        let gate = if is_recorded { self.lsn } else { Lsn::default() };
+        let way = (Some(packet_id), !connection.is_open(gate, self.durable));
         let Some(frame) =
-            write_publish(connection, session.version, id, now, transit, delivery, out)
+            write_publish(connection, session.version, way, now, transit, delivery, out)
         else {
             self.stats.drop_one(Dropped::PacketTooLarge);
             return;
         };
+        outbound.window_used += 1;
         outbound.inflight.push_back(Inflight {
             packet_id,
             stage: Stage::Published,
+            sent: Sent::Publish,
             number,
             qos: delivery.qos,
             retain: delivery.retain,
             identifiers: delivery.identifiers.into(),
+            group: delivery.group.cloned(),
             message: keep.clone(),
         });
         self.stats.sent[delivery.qos as usize] += 1;
-        if is_gated {
-            // The receiver must not see at QoS 2 what a crash would give another identifier.
+        connection.push(frame, gate, self.durable, out);
+        if is_recorded {
             let (slot, client_id) = (session.slot, Arc::clone(&session.client_id));
             let (packet_id, stage) = (packet_id.number(), Stage::Published);
-            let record = Record::Delivery { client_id, packet_id, stage, message: keep };
-            let lsn = self.record(slot, record);
-            out.gated.push((lsn, frame));
-        } else {
-            out.frames.push(frame);
+            self.record(slot, Record::Delivery { client_id, packet_id, stage, message: keep });
         }
     }
 
@@ -276,14 +320,18 @@ impl Shard {
         outbound.queued_bytes += bytes;
         self.queued_bytes += bytes;
         let identifiers = delivery.identifiers.into();
-        let (qos, retain) = (delivery.qos, delivery.retain);
-        outbound.queue.push_back(Queued { message, qos, retain, identifiers });
+        let (qos, retain, group) = (delivery.qos, delivery.retain, delivery.group.cloned());
+        outbound.queue.push_back(Queued { message, qos, retain, identifiers, group });
     }
 
     /// Sends what the window has room for: first what was in flight before, then the queue.
     pub(crate) fn send_owed(&mut self, now: Now, index: u32, out: &mut Outbox) {
         let begin = out.bytes.len();
-        while out.bytes.len() - begin < ROUND_BYTES {
+        loop {
+            if out.bytes.len() - begin >= ROUND_BYTES {
+                self.remind(index, now.moment.plus_millis(1));
+                return;
+            }
             let session = &mut self.sessions[index as usize];
             let Some(connection) = &session.connection else { return };
             let Some(outbound) = &mut session.outbound else { break };
@@ -291,13 +339,13 @@ impl Shard {
                 return;
             }
             if outbound.unsent > 0 {
-                if outbound.inflight.len() - outbound.unsent >= usize::from(connection.window) {
+                if !outbound.has_room(connection.window) {
                     return;
                 }
                 self.resend_next(now, index, out);
                 continue;
             }
-            if outbound.inflight.len() >= usize::from(connection.window) {
+            if !outbound.has_room(connection.window) {
                 return;
             }
             let Some(queued) = outbound.queue.pop_front() else { break };
@@ -312,62 +360,96 @@ impl Shard {
                 qos: queued.qos,
                 retain: queued.retain,
                 identifiers: &queued.identifiers,
+                group: queued.group.as_ref(),
             };
             self.send_with_id(now, index, &mut Transit::parked(&queued.message), delivery, out);
         }
         self.continue_scans(now, index, out);
     }
 
-    /// Sends the next message or PUBREL of an earlier connection again [MQTT-4.4.0-1].
+    /// Sends the next message of an earlier connection again [MQTT-4.4.0-1].
     fn resend_next(&mut self, now: Now, index: u32, out: &mut Outbox) {
+        let durable = self.durable;
         let session = &mut self.sessions[index as usize];
-        let (Some(connection), Some(outbound)) = (&mut session.connection, &mut session.outbound)
+        let (Some(connection), Some(outbound)) = (&session.connection, &mut session.outbound)
         else {
             return;
         };
-        let at = outbound.inflight.len() - outbound.unsent;
-        outbound.unsent -= 1;
-        let Some(held) = outbound.inflight.get(at) else { return };
-        let packet_id = held.packet_id;
-        match (&held.message, held.stage) {
-            (Some(message), Stage::Published) => {
-                let frame = PublishFrame {
-                    version: session.version,
-                    dup: true,
-                    qos: held.qos,
-                    retain: held.retain,
-                    topic: &message.topic,
-                    packet_id: Some(packet_id),
-                    topic_alias: None,
-                    message_expiry_interval: remaining(message.expires_at, now.moment),
-                    subscription_identifiers: &held.identifiers,
-                    forwarded: &message.properties,
-                    payload: &message.payload,
-                };
-                if frame.encoded_len() > connection.packet_bytes_max as usize {
-                    outbound.inflight.remove(at);
-                    self.stats.drop_one(Dropped::PacketTooLarge);
-                    return;
-                }
-                let frame = put_publish(connection, &frame, out);
-                out.frames.push(frame);
-            }
-            (_, Stage::Released) => {
-                let ack = Ack::new(packet_id, ReasonCode::Success);
-                self.send(index, &Packet::PubRel(ack), out);
-            }
-            (None, Stage::Published) | (_, Stage::Complete) => {
-                outbound.inflight.remove(at);
-            }
+        let is_next =
+            |held: &Inflight| held.sent == Sent::Nothing && held.stage == Stage::Published;
+        let Some(at) = outbound.inflight.iter().position(is_next) else {
+            outbound.unsent = 0;
+            return;
+        };
+        let Some(held) = outbound.inflight.get_mut(at) else { return };
+        let Some(message) = &held.message else {
+            outbound.remove(at);
+            return;
+        };
+        let frame = PublishFrame {
+            version: session.version,
+            dup: true,
+            qos: held.qos,
+            retain: held.retain,
+            topic: &message.topic,
+            packet_id: Some(held.packet_id),
+            topic_alias: None,
+            message_expiry_interval: remaining(message.expires_at, now.moment),
+            subscription_identifiers: &held.identifiers,
+            forwarded: &message.properties,
+            payload: &message.payload,
+        };
+        if frame.encoded_len() > connection.packet_bytes_max as usize {
+            outbound.remove(at);
+            self.stats.drop_one(Dropped::PacketTooLarge);
+            return;
         }
+        let frame = put_publish(connection, &frame, out);
+        connection.push(frame, Lsn::default(), durable, out);
+        held.sent = Sent::Publish;
+        outbound.unsent -= 1;
+        outbound.window_used += 1;
     }
 
-    /// The client is back: what it is owed follows the CONNACK.
+    /// The client is back: what it is owed follows the CONNACK. Every PUBREL goes out at once, for it
+    /// needs no quota; messages go out as far as the client's Receive Maximum allows.
     pub(crate) fn resume_deliveries(&mut self, now: Now, index: u32, out: &mut Outbox) {
-        if let Some(outbound) = &mut self.session(index).outbound {
-            outbound.connection_ended();
+        let Some(outbound) = &mut self.session(index).outbound else { return };
+        let mut released = Vec::new();
+        for held in &mut outbound.inflight {
+            if held.stage == Stage::Released {
+                held.sent = Sent::Release;
+                released.push(held.packet_id);
+            }
+        }
+        for packet_id in released {
+            self.send(index, &Packet::PubRel(Ack::new(packet_id, ReasonCode::Success)), out);
         }
         self.send_owed(now, index, out);
+    }
+
+    /// The session is gone: what a `$share` group chose it for at QoS 1 goes to another member
+    /// [MQTT5 4.8.2], everything else is dropped.
+    pub(crate) fn give_back(
+        &mut self,
+        now: Now,
+        session: SessionRef,
+        outbound: Outbound,
+        out: &mut Outbox,
+    ) {
+        let inflight = outbound.inflight.into_iter().filter(|held| held.stage == Stage::Published);
+        let inflight = inflight.map(|held| (held.message, held.qos, held.group));
+        let queued = outbound.queue.into_iter();
+        let queued = queued.map(|held| (Some(held.message), held.qos, held.group));
+        for owed in inflight.chain(queued) {
+            if let (Some(message), QoS::One, Some(group)) = owed {
+                let owner = self.placement.owner_of(&group);
+                let parcel = Parcel::Undelivered { group, session, message, tried: 0 };
+                self.tell(now, owner, parcel, out);
+            } else {
+                self.stats.drop_one(Dropped::SessionEnded);
+            }
+        }
     }
 
     pub(crate) fn on_congested(&mut self, conn: crate::ConnId) {
@@ -396,7 +478,7 @@ impl Shard {
             && let Some(at) = outbound.position(ack.packet_id, Stage::Published)
             && outbound.inflight.get(at).is_some_and(|held| held.qos == QoS::One)
         {
-            outbound.inflight.remove(at);
+            outbound.remove(at);
             if ack.reason_code.is_error() {
                 self.stats.drop_one(Dropped::Rejected);
             }
@@ -434,7 +516,7 @@ impl Shard {
             return Ok(());
         };
         if ack.reason_code.is_error() {
-            outbound.inflight.remove(at);
+            outbound.remove(at);
             self.stats.drop_one(Dropped::Rejected);
             if persistent {
                 let stage = Stage::Complete;
@@ -443,10 +525,7 @@ impl Shard {
             self.send_owed(now, index, out);
             return Ok(());
         }
-        if let Some(held) = outbound.inflight.get_mut(at) {
-            held.stage = Stage::Released;
-            held.message = None;
-        }
+        outbound.release(at);
         let gate = persistent.then(|| {
             let stage = Stage::Released;
             self.record(slot, Record::Delivery { client_id, packet_id, stage, message: None })
@@ -460,7 +539,7 @@ impl Shard {
         index: u32,
         packet_id: PacketId,
         reason: ReasonCode,
-        gate: Option<crate::Lsn>,
+        gate: Option<Lsn>,
         out: &mut Outbox,
     ) {
         self.acknowledge(index, &Packet::PubRel(Ack::new(packet_id, reason)), gate, out);
@@ -479,7 +558,7 @@ impl Shard {
         if let Some(outbound) = &mut session.outbound
             && let Some(at) = outbound.position(ack.packet_id, Stage::Released)
         {
-            outbound.inflight.remove(at);
+            outbound.remove(at);
             if persistent {
                 let (packet_id, stage) = (ack.packet_id.number(), Stage::Complete);
                 self.record(slot, Record::Delivery { client_id, packet_id, stage, message: None });
@@ -497,7 +576,8 @@ impl Session {
         !connection.congested
             && self.outbound.as_ref().is_none_or(|outbound| {
                 outbound.queue.is_empty()
-                    && outbound.inflight.len() < usize::from(connection.window)
+                    && outbound.unsent == 0
+                    && outbound.has_room(connection.window)
             })
     }
 }
@@ -513,14 +593,12 @@ fn remaining(expires_at: Option<Moment>, now: Moment) -> Option<u32> {
 fn write_publish(
     connection: &mut Connection,
     version: ProtocolVersion,
-    id: Option<(PacketId, bool)>,
+    (packet_id, is_gated): (Option<PacketId>, bool),
     now: Now,
     transit: &mut Transit<'_>,
     delivery: Delivery<'_>,
     out: &mut Outbox,
 ) -> Option<Frame> {
-    let packet_id = id.map(|(packet_id, _)| packet_id);
-    let is_gated = id.is_some_and(|(_, gated)| gated);
     // What waits at a gate may be overtaken, so it neither makes nor uses an alias.
     let alias = connection.outbound_aliases.as_deref().filter(|_| !is_gated);
     let alias = alias.and_then(|aliases| aliases.find(transit.topic));
@@ -533,7 +611,7 @@ fn write_publish(
         let frame = Frame { conn: connection.id, packet_id, ..*frame };
         return (frame.len <= connection.packet_bytes_max).then_some(frame);
     }
-    let publish = PublishFrame {
+    let mut publish = PublishFrame {
         version,
         dup: false,
         qos: delivery.qos,
@@ -546,10 +624,17 @@ fn write_publish(
         forwarded: transit.properties,
         payload: transit.payload,
     };
-    if publish.encoded_len() > connection.packet_bytes_max as usize {
+    let maximum = connection.packet_bytes_max as usize;
+    let mut is_new_alias = alias.is_some_and(|(_, known)| !known);
+    if is_new_alias && publish.encoded_len() > maximum {
+        // It may fit without.
+        publish.topic_alias = None;
+        is_new_alias = false;
+    }
+    if publish.encoded_len() > maximum {
         return None;
     }
-    if let (Some((_, false)), Some(aliases)) = (alias, &mut connection.outbound_aliases) {
+    if let (true, Some(aliases)) = (is_new_alias, &mut connection.outbound_aliases) {
         aliases.told(transit.topic);
     }
     let frame = put_publish(connection, &publish, out);

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use bitts_mqtt::{QoS, SubscriptionOptions};
 
+use super::Subscription;
 use super::outbound::{Delivery, Identifiers, Transit};
-use super::{Session, Subscription};
 use crate::message::Message;
 use crate::outbox::{Outbox, Parcel, SessionRef};
 use crate::shard::Shard;
-use crate::slot::{NameKey, Placement, ShardId};
+use crate::slot::{NameKey, ShardId};
 use crate::time::Now;
 
 /// Topics remembered as published during a scan; beyond, a subscriber may see an older one last.
@@ -35,19 +35,18 @@ pub(crate) struct Scan {
     live: Vec<NameKey>,
 }
 
-impl Session {
-    /// A retained message was delivered live while scans are under way.
-    pub(crate) fn note_live_retained(&mut self, topic: &str, placement: &Placement) {
-        let Some(extra) = &mut self.extra else { return };
+impl Shard {
+    /// A retained message is delivered live, perhaps while scans are under way.
+    pub(crate) fn note_live_retained(&mut self, index: u32, topic: &str) {
+        let session = self.sessions.get_mut(index as usize);
+        let Some(extra) = session.and_then(|session| session.extra.as_mut()) else { return };
         for scan in &mut extra.scans {
             if scan.live.len() < LIVE_TOPICS_MAX && bitts_mqtt::matches(&scan.filter, topic) {
-                scan.live.push(placement.key_of(topic));
+                scan.live.push(self.placement.key_of(topic));
             }
         }
     }
-}
 
-impl Shard {
     /// Asks for the retained messages of a subscription that exists.
     pub(crate) fn start_scan(&mut self, now: Now, index: u32, filter: &Arc<str>, out: &mut Outbox) {
         let is_wild = filter.contains(['+', '#']);
@@ -143,7 +142,7 @@ impl Shard {
             let identifiers: Identifiers =
                 (held.identifier != 0).then_some(held.identifier).into_iter().collect();
             let qos: QoS = message.qos.min(held.options.qos);
-            let delivery = Delivery { qos, retain: true, identifiers: &identifiers };
+            let delivery = Delivery { qos, retain: true, identifiers: &identifiers, group: None };
             self.deliver(now, index, &mut Transit::parked(message), delivery, out);
         }
         match next {

@@ -38,7 +38,12 @@ impl Shard {
                 self.on_retained_found(now, from, session, scan, (messages, next), out);
             }
             Parcel::Join { group, member, packet_id } => {
-                self.on_join(now, &group, member, packet_id, out);
+                let session = member.session;
+                let accepted = self.on_join(now, &group, member, out);
+                if let Some(packet_id) = packet_id {
+                    let joined = Parcel::Joined { session, group, packet_id, accepted };
+                    out.parcels.push((from, joined));
+                }
             }
             Parcel::Joined { session, group, packet_id, accepted } => {
                 self.on_joined(session, &group, packet_id, accepted, out);
@@ -67,7 +72,8 @@ impl Shard {
         }
     }
 
-    /// Joins a group, or tells it what changed; `true` where the owner is still to answer.
+    /// Joins a group, or tells it what changed; `None` where the owner is still to answer, else
+    /// whether it took the member.
     pub(crate) fn join_group(
         &mut self,
         now: Now,
@@ -75,11 +81,11 @@ impl Shard {
         group: &Arc<str>,
         packet_id: Option<PacketId>,
         out: &mut Outbox,
-    ) -> bool {
+    ) -> Option<bool> {
         let me = self.session_ref(index);
         let session = self.session(index);
-        let Ok(at) = session.find_subscription(group) else { return false };
-        let Some(held) = session.subscriptions.get(at) else { return false };
+        let Ok(at) = session.find_subscription(group) else { return Some(false) };
+        let Some(held) = session.subscriptions.get(at) else { return Some(false) };
         let member = Member {
             session: me,
             options: held.options,
@@ -88,12 +94,13 @@ impl Shard {
             connected: session.connection.is_some(),
         };
         let owner = self.placement.owner_of(group);
-        let is_remote = owner != self.id;
-        // The answer of this very shard needs no waiting for.
-        let packet_id = packet_id.filter(|_| is_remote);
+        if owner == self.id {
+            return Some(self.on_join(now, group, member, out));
+        }
+        let is_awaited = packet_id.is_some();
         let group = Arc::clone(group);
-        self.tell(now, owner, Parcel::Join { group, member, packet_id }, out);
-        is_remote && packet_id.is_some()
+        out.parcels.push((owner, Parcel::Join { group, member, packet_id }));
+        (!is_awaited).then_some(true)
     }
 
     /// Tells the session's groups that it came, went or changed how long it lives.
@@ -106,20 +113,13 @@ impl Shard {
         }
     }
 
-    fn on_join(
-        &mut self,
-        now: Now,
-        name: &Arc<str>,
-        member: Member,
-        packet_id: Option<PacketId>,
-        out: &mut Outbox,
-    ) {
-        let Some(shared) = bitts_mqtt::shared_filter(name) else { return };
+    fn on_join(&mut self, now: Now, name: &Arc<str>, member: Member, out: &mut Outbox) -> bool {
+        let Some(shared) = bitts_mqtt::shared_filter(name) else { return false };
         let (position, is_new) = self.groups.make(name, shared.filter);
         let members_max = self.limits.group_members_max;
         let session = member.session;
         let is_connected = member.connected;
-        let Some(group) = self.groups.at(position) else { return };
+        let Some(group) = self.groups.at(position) else { return false };
         let accepted = group.members.len() < members_max
             || group.members.iter().any(|held| held.session == session);
         if accepted {
@@ -129,14 +129,10 @@ impl Shard {
         if is_new {
             self.router.hold(&filter, Holder::Group(position), true, true);
         }
-        if let Some(packet_id) = packet_id {
-            let group = Arc::clone(name);
-            let joined = Parcel::Joined { session, group, packet_id, accepted };
-            self.tell(now, session.shard, joined, out);
-        }
         if is_connected {
             self.deliver_parked(now, position, out);
         }
+        accepted
     }
 
     fn on_leave(&mut self, name: &str, session: SessionRef) {
@@ -144,7 +140,8 @@ impl Shard {
         let Some(group) = self.groups.at(position) else { return };
         group.remove(session);
         if !group.is_persistent() {
-            let parked = std::mem::take(&mut group.parked);
+            let parked = group.take_parked();
+            self.queued_bytes -= parked.iter().map(|message| message.bytes()).sum::<usize>();
             self.stats.drop_many(Dropped::NoGroupMember, parked.len() as u64);
         }
         if self.groups.at(position).is_some_and(|group| group.members.is_empty())
@@ -157,7 +154,9 @@ impl Shard {
     /// Gives what waited to members that are back.
     fn deliver_parked(&mut self, now: Now, position: u32, out: &mut Outbox) {
         let Some(group) = self.groups.at(position) else { return };
-        for message in std::mem::take(&mut group.parked) {
+        let parked = group.take_parked();
+        self.queued_bytes -= parked.iter().map(|message| message.bytes()).sum::<usize>();
+        for message in parked {
             if message.is_expired(now.moment) {
                 self.stats.drop_one(Dropped::Expired);
             } else {
@@ -212,14 +211,23 @@ impl Shard {
     }
 
     fn park_in_group(&mut self, position: u32, transit: &mut Transit<'_>) {
-        let queued_max = self.limits.group_queued_messages_max;
+        let limits = &self.limits;
         let Some(group) = self.groups.at(position) else { return };
         if transit.qos == QoS::Zero || !group.is_persistent() {
             self.stats.drop_one(Dropped::NoGroupMember);
-        } else if group.parked.len() >= queued_max {
+            return;
+        }
+        let message = transit.park();
+        let bytes = message.bytes();
+        if group.parked.len() >= limits.group_queued_messages_max
+            || group.parked_bytes + bytes > limits.queued_bytes_max
+        {
             self.stats.drop_one(Dropped::GroupQueueFull);
+        } else if self.queued_bytes + bytes > limits.queued_bytes_total_max {
+            self.stats.drop_one(Dropped::QueuesFull);
         } else {
-            let message = transit.park();
+            self.queued_bytes += bytes;
+            group.parked_bytes += bytes;
             group.parked.push_back(message);
         }
     }
@@ -228,7 +236,7 @@ impl Shard {
     fn deliver_to_member(
         &mut self,
         now: Now,
-        group: &str,
+        group: &Arc<str>,
         session: SessionRef,
         transit: &mut Transit<'_>,
         tried: u16,
@@ -248,6 +256,7 @@ impl Shard {
             qos: transit.qos.min(subscription.options.qos),
             retain: transit.retain && subscription.options.retain_as_published,
             identifiers: &identifiers,
+            group: Some(group),
         };
         self.deliver(now, index, transit, delivery, out);
         true

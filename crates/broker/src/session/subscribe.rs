@@ -11,7 +11,7 @@ use bitts_mqtt::{
 };
 use smallvec::SmallVec;
 
-use super::Subscription;
+use super::{Session, Subscription};
 use crate::outbox::{Outbox, Parcel, SessionRef};
 use crate::reason::Violation;
 use crate::record::{Lsn, Record};
@@ -21,6 +21,9 @@ use crate::slot::ShardId;
 use crate::time::Now;
 
 type Codes = SmallVec<[u8; 8]>;
+
+/// Up to here room for subscriptions grows one by one.
+const SUBSCRIPTIONS_FEW: usize = 8;
 
 /// A SUBACK that waits for owners of `$share` groups.
 #[derive(Debug)]
@@ -45,6 +48,22 @@ struct Granted {
 impl Subscription {
     pub(crate) fn as_subscriber(&self, session: u32) -> Subscriber {
         Subscriber { session, identifier: self.identifier, options: self.options }
+    }
+}
+
+impl Session {
+    /// Counts the wildcard shape of a filter that was made or ended.
+    fn count_shape(&mut self, filter: &str, more: bool) {
+        let inner = bitts_mqtt::shared_filter(filter).map_or(filter, |shared| shared.filter);
+        let Some(shape) = shape::shape_of(inner) else { return };
+        let shapes = &mut self.extra.get_or_insert_default().shapes;
+        match shapes.iter().position(|(held, _)| *held == shape) {
+            Some(at) if more => shapes[at].1 += 1,
+            Some(at) if shapes[at].1 > 1 => shapes[at].1 -= 1,
+            Some(at) => drop(shapes.swap_remove(at)),
+            None if more => shapes.push((shape, 1)),
+            None => {}
+        }
     }
 }
 
@@ -79,7 +98,8 @@ impl Shard {
                 Err(reason) => codes.push(self.refused_code(index, reason)),
             }
         }
-        let gate = self.session(index).is_persistent().then_some(before);
+        let is_persistent = self.session(index).is_persistent();
+        let gate = (is_persistent && self.is_pending(out)).then_some(before);
         let packet_id = subscribe.packet_id;
         if waiting.is_empty() {
             self.send_suback(index, packet_id, &codes, gate, out);
@@ -133,8 +153,12 @@ impl Shard {
             Err(at) => {
                 let filter: Arc<str> = text.into();
                 let held = Subscription { filter: Arc::clone(&filter), options, identifier };
-                session.subscriptions.reserve_exact(1);
+                // Most sessions have few.
+                if session.subscriptions.len() < SUBSCRIPTIONS_FEW {
+                    session.subscriptions.reserve_exact(1);
+                }
                 session.subscriptions.insert(at, held);
+                session.count_shape(text, true);
                 filter
             }
         };
@@ -151,13 +175,32 @@ impl Shard {
             RetainHandling::DoNotSend => false,
         };
         let waits = if shared.is_some() {
-            self.join_group(now, index, &filter, Some(packet_id), out)
+            match self.join_group(now, index, &filter, Some(packet_id), out) {
+                None => true,
+                Some(true) => false,
+                Some(false) => {
+                    self.forget_subscription(index, &filter);
+                    return Err(ReasonCode::QuotaExceeded);
+                }
+            }
         } else {
             let holder = Holder::Session(Subscriber { session: index, identifier, options });
             self.router.hold(&filter, holder, fresh, persistent);
             false
         };
         Ok(Granted { filter, qos: options.qos, scan: scan && shared.is_none(), waits })
+    }
+
+    /// A `$share` group took no more members: the subscription is none.
+    fn forget_subscription(&mut self, index: u32, filter: &str) {
+        let session = self.session(index);
+        let Ok(at) = session.find_subscription(filter) else { return };
+        let filter = session.subscriptions.remove(at).filter;
+        session.count_shape(&filter, false);
+        if session.is_recorded {
+            let (slot, client_id) = (session.slot, Arc::clone(&session.client_id));
+            self.record(slot, Record::Unsubscribed { client_id, filter });
+        }
     }
 
     /// The limits that one more filter must fit.
@@ -170,19 +213,9 @@ impl Shard {
         if !self.router.knows_shape(new) && self.router.shape_count() >= self.limits.shapes_max {
             return Err(ReasonCode::QuotaExceeded);
         }
-        if session.subscriptions.len() < self.limits.shapes_per_session_max {
-            return Ok(());
-        }
-        let mut shapes: Vec<shape::Shape> = Vec::new();
-        for held in &session.subscriptions {
-            let held = bitts_mqtt::shared_filter(&held.filter).map_or(&*held.filter, |s| s.filter);
-            if let Some(shape) = shape::shape_of(held)
-                && !shapes.contains(&shape)
-            {
-                shapes.push(shape);
-            }
-        }
-        if shapes.len() >= self.limits.shapes_per_session_max && !shapes.contains(&new) {
+        let shapes = session.extra.as_ref().map_or(&[][..], |extra| &extra.shapes);
+        let is_known = shapes.iter().any(|(shape, _)| *shape == new);
+        if shapes.len() >= self.limits.shapes_per_session_max && !is_known {
             return Err(ReasonCode::QuotaExceeded);
         }
         Ok(())
@@ -218,10 +251,7 @@ impl Shard {
         let code =
             if accepted { None } else { Some(self.refused_code(index, ReasonCode::QuotaExceeded)) };
         if !accepted {
-            let session = self.session(index);
-            if let Ok(at) = session.find_subscription(group) {
-                session.subscriptions.remove(at);
-            }
+            self.forget_subscription(index, group);
         }
         let Some(extra) = &mut self.session(index).extra else { return };
         for pending in extra.subacks.iter_mut().filter(|pending| pending.packet_id == packet_id) {
@@ -276,6 +306,7 @@ impl Shard {
         let session = self.session(index);
         let Ok(at) = session.find_subscription(filter) else { return false };
         let held = session.subscriptions.remove(at);
+        session.count_shape(filter, false);
         if let Some(extra) = &mut session.extra {
             extra.scans.retain(|scan| &*scan.filter != filter);
         }

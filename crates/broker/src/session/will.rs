@@ -10,12 +10,12 @@ use bytes::Bytes;
 
 use crate::message::Message;
 use crate::outbox::Outbox;
+use crate::reason::Dropped;
 use crate::record::Record;
 use crate::session::Transit;
 use crate::shard::Shard;
 use crate::slot::NameKey;
 use crate::time::{Moment, Now};
-use crate::timers::Reminder;
 
 /// A Will that may still be published.
 #[derive(Debug)]
@@ -48,6 +48,11 @@ impl SessionWill {
         }
     }
 
+    /// When it is published, if its connection ended.
+    pub(crate) fn due(&self) -> Option<Moment> {
+        self.due
+    }
+
     pub(crate) fn as_record(&self) -> (Arc<Message>, u32) {
         (Arc::clone(&self.message), self.delay_seconds)
     }
@@ -57,23 +62,13 @@ impl Shard {
     /// The connection ended: publishes the Will, or lets it wait for its delay.
     pub(crate) fn will_after_connection(&mut self, now: Now, index: u32, out: &mut Outbox) {
         let session = self.session(index);
-        let (generation, expiry) = (session.generation, session.expiry);
+        let expiry = session.expiry;
         let Some(will) = &mut session.will else { return };
         if will.delay_seconds == 0 || expiry == 0 {
             self.publish_will(now, index, out);
             return;
         }
-        let at = now.moment.plus_seconds(u64::from(will.delay_seconds));
-        will.due = Some(at);
-        self.timers.remind(at, Reminder::WillDelay { session: index, generation });
-    }
-
-    pub(crate) fn check_will_delay(&mut self, now: Now, index: u32, out: &mut Outbox) {
-        let session = self.session(index);
-        let due = session.will.as_ref().and_then(|will| will.due);
-        if session.connection.is_none() && due.is_some_and(|due| due <= now.moment) {
-            self.publish_will(now, index, out);
-        }
+        will.due = Some(now.moment.plus_seconds(u64::from(will.delay_seconds)));
     }
 
     /// Publishes the Will, if there still is one. Removal and publication are one batch.
@@ -84,6 +79,10 @@ impl Shard {
         self.stats.wills_published += 1;
         let mut message = Message::clone(&will.message);
         message.accepted_unix_ms = now.unix_ms;
+        if message.retain && !message.payload.is_empty() && self.is_retained_full(&message.topic) {
+            self.stats.drop_one(Dropped::RetainedFull);
+            message.retain = false;
+        }
         message.expires_at =
             will.message_expiry_interval.map(|seconds| now.moment.plus_seconds(u64::from(seconds)));
         let message = Arc::new(message);
@@ -97,9 +96,9 @@ impl Shard {
         let session = self.session(index);
         if session.will.take().is_some() {
             let (slot, client_id) = (session.slot, Arc::clone(&session.client_id));
-            let persistent = session.is_persistent();
+            let is_recorded = session.is_recorded;
             self.stats.wills_discarded += 1;
-            if persistent {
+            if is_recorded {
                 self.record(slot, Record::WillDone { client_id, published: None });
             }
         }

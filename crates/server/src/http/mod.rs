@@ -136,9 +136,6 @@ async fn stop_is_asked(stopped: &mut watch::Receiver<bool>) {
 }
 
 async fn serve(stream: TcpStream, front: Arc<Front>, mut stopped: watch::Receiver<bool>) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "cannot set TCP_NODELAY");
-    }
     let watch = Arc::new(Watch::default());
     let io = TokioIo::new(Guard::new(stream, Arc::clone(&watch), front.limits.http_timeout));
     let limits = &front.limits;
