@@ -1,0 +1,123 @@
+//! Performing what a shard asked for, in the order that [`bitts_broker::Outbox`] documents.
+
+use bitts_broker::{Close, ConnId, Input, ShardId};
+use bitts_store::{Store, StoreEvent};
+
+use super::conn::Ended;
+use super::{Machine, Mail};
+
+impl Machine {
+    /// Performs a shard's outbox.
+    pub(crate) fn flush(&mut self, shard: ShardId) {
+        let core = self.core(shard);
+        core.inputs = 0;
+        for batch in core.out.batches.drain(..) {
+            core.store.submit(batch);
+        }
+        for entry in core.out.entries.drain(..) {
+            core.store.append(entry);
+        }
+        let now = self.now;
+        let core = self.core(shard);
+        while let Some(StoreEvent::Durable(lsn)) = core.store.poll() {
+            core.durable = lsn;
+            core.shard.handle(now, Input::Durable(lsn), &mut core.out);
+        }
+        self.send_mail(shard);
+        let mut out = std::mem::take(&mut self.core(shard).out);
+        for (reply, answer) in out.replies.drain(..) {
+            self.replies.insert(reply.0, answer);
+        }
+        for frame in &out.frames {
+            let mut bytes = Vec::new();
+            out.copy_frame(frame, &mut bytes);
+            self.put_frame(shard, frame.conn, &bytes);
+        }
+        let durable = self.core(shard).durable;
+        let mut last = None;
+        for (lsn, frame) in &out.gated {
+            if last.is_some_and(|last| last > *lsn) {
+                self.faults.push(format!("a gate falls from {last:?} to {lsn:?}"));
+            }
+            last = Some(*lsn);
+            let mut bytes = Vec::new();
+            out.copy_frame(frame, &mut bytes);
+            if *lsn <= durable && self.core(shard).gated.is_empty() {
+                self.put_frame(shard, frame.conn, &bytes);
+            } else {
+                self.core(shard).gated.push_back((*lsn, frame.conn, bytes));
+            }
+        }
+        self.core(shard).gated_replies.extend(out.gated_replies.drain(..));
+        for (conn, close) in out.closes.drain(..) {
+            self.close(shard, conn, close);
+        }
+        out.clear();
+        self.core(shard).out = out;
+        self.release_gated(shard);
+    }
+
+    fn send_mail(&mut self, from: ShardId) {
+        let parcels = std::mem::take(&mut self.core(from).out.parcels);
+        for (to, parcel) in parcels {
+            self.post(to, from.0, Mail::Parcel(from, parcel));
+        }
+        let messages = std::mem::take(&mut self.core(from).out.messages);
+        for (mut shards, message) in messages {
+            if message.retain {
+                shards = shards.union(self.interest.shards_for(&message.topic));
+            }
+            for to in shards.without(from).iter() {
+                self.post(to, from.0, Mail::Message(message.clone()));
+            }
+        }
+    }
+
+    fn put_frame(&mut self, shard: ShardId, conn: ConnId, bytes: &[u8]) {
+        let Some(link) = self.link_of(shard, conn) else { return };
+        self.conn(link).received.extend_from_slice(bytes);
+    }
+
+    /// The link of a connection that the shard still holds.
+    fn link_of(&mut self, shard: ShardId, conn: ConnId) -> Option<super::Link> {
+        let link = (*self.core(shard).links.get(conn.index as usize)?)?;
+        (self.conn(link).place == Some((shard, conn))).then_some(link)
+    }
+
+    fn close(&mut self, shard: ShardId, conn: ConnId, close: Close) {
+        let Some(link) = self.link_of(shard, conn) else { return };
+        self.set_closing(link);
+        match close {
+            Close::Flush => self.conn(link).ended = Some(Ended::Closed),
+            Close::Now => {
+                self.release(link);
+                self.conn(link).ended = Some(Ended::Dropped);
+            }
+        }
+    }
+
+    fn release_gated(&mut self, shard: ShardId) {
+        let durable = self.core(shard).durable;
+        while self.core(shard).gated.front().is_some_and(|(lsn, ..)| *lsn <= durable) {
+            if let Some((_, conn, bytes)) = self.core(shard).gated.pop_front() {
+                self.put_frame(shard, conn, &bytes);
+            }
+        }
+        while self.core(shard).gated_replies.front().is_some_and(|(lsn, ..)| *lsn <= durable) {
+            if let Some((_, reply, answer)) = self.core(shard).gated_replies.pop_front() {
+                self.replies.insert(reply.0, answer);
+            }
+        }
+    }
+
+    /// A shard's store made everything durable that it was given.
+    pub(crate) fn on_durable(&mut self, shard: ShardId) {
+        let now = self.now;
+        let core = self.core(shard);
+        if let Some(lsn) = core.store.finish() {
+            core.durable = lsn;
+            core.shard.handle(now, Input::Durable(lsn), &mut core.out);
+            self.flush(shard);
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! A store that says when it likes that something is durable, and keeps what it was given.
+
+use bitts_broker::Lsn;
+use bitts_broker::record::{Batch, Entry};
+use bitts_store::{MemoryStore, Store, StoreEvent};
+
+/// When what is stored becomes durable.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Durability {
+    /// At once, as with `--ephemeral`.
+    #[default]
+    AtOnce,
+    /// When [`super::Step::Durable`] happens.
+    Later,
+}
+
+/// Everything that one shard handed to its store, in order.
+#[derive(Debug, Default)]
+pub struct Log {
+    /// Records.
+    pub batches: Vec<Batch>,
+    /// Messages.
+    pub entries: Vec<Entry>,
+    /// Everything up to here is durable.
+    pub durable: Lsn,
+    /// The last position that was handed over.
+    pub reached: Lsn,
+}
+
+#[derive(Debug)]
+pub(crate) struct SimStore {
+    durability: Durability,
+    memory: MemoryStore,
+    log: Log,
+}
+
+impl SimStore {
+    pub(crate) fn new(durability: Durability) -> Self {
+        Self { durability, memory: MemoryStore::default(), log: Log::default() }
+    }
+
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Whether something was handed over that is not durable.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.log.durable < self.log.reached
+    }
+
+    /// Makes everything durable.
+    pub(crate) fn finish(&mut self) -> Option<Lsn> {
+        let mut reached = None;
+        while let Some(StoreEvent::Durable(lsn)) = self.memory.poll() {
+            self.log.durable = lsn;
+            reached = Some(lsn);
+        }
+        reached
+    }
+}
+
+impl Store for SimStore {
+    fn submit(&mut self, batch: Batch) {
+        self.log.reached = self.log.reached.max(batch.lsn);
+        self.memory.submit(batch.clone());
+        self.log.batches.push(batch);
+    }
+
+    fn append(&mut self, entry: Entry) {
+        self.log.reached = self.log.reached.max(entry.lsn);
+        self.memory.append(entry.clone());
+        self.log.entries.push(entry);
+    }
+
+    fn poll(&mut self) -> Option<StoreEvent> {
+        match self.durability {
+            Durability::AtOnce => self.finish().map(StoreEvent::Durable),
+            Durability::Later => None,
+        }
+    }
+}
