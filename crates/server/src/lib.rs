@@ -13,6 +13,7 @@ mod layers;
 mod listen;
 mod mesh;
 mod metrics;
+pub mod pki;
 mod read;
 mod tls;
 mod websocket;
@@ -20,7 +21,7 @@ mod worker;
 mod write_buffer;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -31,6 +32,8 @@ use crate::clock::Clock;
 pub use crate::config::Config;
 use crate::mesh::{Inbox, Mesh};
 use crate::metrics::Counters;
+use crate::tls::Tls;
+pub use crate::tls::{TlsError, TlsFiles};
 use crate::worker::{Listener, Parts, WAKER, Worker};
 
 /// Where a server can be reached.
@@ -38,8 +41,12 @@ use crate::worker::{Listener, Parts, WAKER, Worker};
 pub struct Listeners {
     /// MQTT over TCP.
     pub mqtt: Option<SocketAddr>,
-    /// The data plane, health and metrics.
+    /// MQTT over TLS.
+    pub mqtts: Option<SocketAddr>,
+    /// The data plane, MQTT over WebSocket, health and metrics.
     pub http: Option<SocketAddr>,
+    /// The same over TLS, and MQTT by ALPN.
+    pub https: Option<SocketAddr>,
 }
 
 /// Why a server did not start.
@@ -48,13 +55,16 @@ pub enum StartError {
     /// An address cannot be listened on, for instance because its port is in use.
     #[error("cannot listen for {listener} on {address}: {source}")]
     Listen {
-        /// `mqtt` or `http`.
+        /// `mqtt`, `mqtts`, `http` or `https`.
         listener: &'static str,
         /// The address asked for.
         address: SocketAddr,
         /// What the system said.
         source: io::Error,
     },
+    /// A listener with TLS has no certificate to show.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The system gives no thread or no poll.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
@@ -70,7 +80,8 @@ pub struct Running {
     listeners: Listeners,
     mesh: Mesh,
     shards: Vec<JoinHandle<io::Result<()>>>,
-    http: Option<http::Running>,
+    http: http::Running,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Server {
@@ -78,36 +89,67 @@ impl Server {
     pub fn start(config: &Config) -> Result<Running, StartError> {
         let threads = threads(config.threads);
         let count = usize::from(threads);
-        let mqtt = config.mqtt.map(|address| {
-            listen::listen_shared(address, count).map_err(|source| StartError::Listen {
-                listener: "mqtt",
-                address,
-                source,
-            })
-        });
-        let mqtt = mqtt.transpose()?;
-        let http = config.http.map(|address| {
-            listen::listen(address).map_err(|source| StartError::Listen {
-                listener: "http",
-                address,
-                source,
-            })
-        });
-        let http = http.transpose()?;
+        let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
+        let mqtt = listen_shared("mqtt", config.mqtt, count)?;
+        let mqtts = listen_shared("mqtts", config.mqtts.filter(|_| tls.is_some()), count)?;
+        let http = listen("http", config.http)?;
+        let https = listen("https", config.https.filter(|_| tls.is_some()))?;
         let listeners = Listeners {
-            mqtt: mqtt.as_ref().and_then(|all| all.first()).map(local_addr).transpose()?,
+            mqtt: mqtt.first().map(local_addr).transpose()?,
+            mqtts: mqtts.first().map(local_addr).transpose()?,
             http: http.as_ref().map(local_addr).transpose()?,
+            https: https.as_ref().map(local_addr).transpose()?,
         };
         let counters = Arc::new(Counters::default());
         let placement = Placement::new((rand::random(), rand::random()), threads);
         let (mesh, polls) = mesh(placement, count)?;
         let clock = Clock::new();
-        let shards =
-            start_shards(config, &mesh, polls, mqtt.unwrap_or_default(), &counters, clock)?;
-        let http =
-            http.map(|listener| http::start(listener, config, mesh.clone(), counters, clock));
-        Ok(Running { listeners, mesh, shards, http: http.transpose()? })
+        let mut sockets = spread(count, mqtt, None);
+        for (shard, more) in sockets.iter_mut().zip(spread(count, mqtts, tls.as_ref())) {
+            shard.extend(more);
+        }
+        let shards = start_shards(config, &mesh, polls, sockets, &counters, clock)?;
+        let fronts = http.map(|socket| (socket, None));
+        let fronts = fronts.into_iter().chain(https.map(|socket| (socket, tls.clone())));
+        let http = http::start(fronts.collect(), config, mesh.clone(), counters, clock)?;
+        if let Some(tls) = &tls {
+            http.watch_files(Arc::clone(tls));
+        }
+        Ok(Running { listeners, mesh, shards, http, tls })
     }
+}
+
+/// One socket for each shard, or none.
+fn listen_shared(
+    listener: &'static str,
+    address: Option<SocketAddr>,
+    count: usize,
+) -> Result<Vec<TcpListener>, StartError> {
+    let Some(address) = address else { return Ok(Vec::new()) };
+    listen::listen_shared(address, count).map_err(|source| StartError::Listen {
+        listener,
+        address,
+        source,
+    })
+}
+
+fn listen(
+    listener: &'static str,
+    address: Option<SocketAddr>,
+) -> Result<Option<TcpListener>, StartError> {
+    let Some(address) = address else { return Ok(None) };
+    listen::listen(address).map(Some).map_err(|source| StartError::Listen {
+        listener,
+        address,
+        source,
+    })
+}
+
+/// Each shard's part of the sockets of one listener.
+fn spread(count: usize, sockets: Vec<TcpListener>, tls: Option<&Arc<Tls>>) -> Vec<Vec<Listener>> {
+    let mut sockets = sockets.into_iter();
+    let next = |_| sockets.next().map(|socket| Listener::new(socket, tls.cloned()));
+    (0..count).map(next).map(Vec::from_iter).collect()
 }
 
 impl Running {
@@ -117,12 +159,17 @@ impl Running {
         self.listeners
     }
 
+    /// Reads certificate and key again, for new connections; where one of them is bad, everything stays
+    /// as it is. Says whether there is TLS at all.
+    pub fn reload_certificates(&self) -> Result<bool, TlsError> {
+        let Some(tls) = &self.tls else { return Ok(false) };
+        tls.reload().map(|()| true)
+    }
+
     /// Stops accepting, finishes what was accepted, tells MQTT 5 clients 0x8B, and returns when
     /// everything is closed.
     pub fn stop(self) {
-        if let Some(http) = &self.http {
-            http.stop_accepting();
-        }
+        self.http.stop_accepting();
         self.mesh.shut_down();
         for shard in self.shards {
             match shard.join() {
@@ -131,13 +178,11 @@ impl Running {
                 Err(_) => tracing::error!("a shard panicked"),
             }
         }
-        if let Some(http) = self.http {
-            http.stop();
-        }
+        self.http.stop();
     }
 }
 
-fn local_addr(listener: &std::net::TcpListener) -> io::Result<SocketAddr> {
+fn local_addr(listener: &TcpListener) -> io::Result<SocketAddr> {
     listener.local_addr()
 }
 
@@ -163,15 +208,14 @@ fn start_shards(
     config: &Config,
     mesh: &Mesh,
     polls: Vec<Poll>,
-    listeners: Vec<std::net::TcpListener>,
+    sockets: Vec<Vec<Listener>>,
     counters: &Arc<Counters>,
     clock: Clock,
 ) -> io::Result<Vec<JoinHandle<io::Result<()>>>> {
     let limits = Arc::new(config.server_limits.clone());
     let shard_limits = config.limits.clone().per_shard(mesh.placement.shards());
-    let mut listeners = listeners.into_iter();
     let mut shards = Vec::new();
-    for (number, poll) in (0_u8..).zip(polls) {
+    for (number, (poll, listeners)) in (0_u8..).zip(polls.into_iter().zip(sockets)) {
         let id = ShardId(number);
         let interest = Arc::clone(&mesh.interest);
         let worker = Worker::new(Parts {
@@ -179,11 +223,7 @@ fn start_shards(
             id,
             mesh: mesh.clone(),
             poll,
-            listeners: listeners
-                .next()
-                .map(|socket| Listener::new(socket, None))
-                .into_iter()
-                .collect(),
+            listeners,
             clock,
             limits: Arc::clone(&limits),
             packet_bytes_max: config.limits.packet_bytes_max,

@@ -4,8 +4,10 @@
 //! that the client holds its key, and who it is follows from the certificate itself, never from its
 //! chain. New files replace the old ones for new connections only, all of them or none.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use rustls::client::danger::HandshakeSignatureValid;
@@ -38,6 +40,16 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// Its private key, PEM.
     pub key: PathBuf,
+}
+
+impl TlsFiles {
+    /// Something that changes when the files do.
+    pub(crate) fn fingerprint(&self) -> [Option<(SystemTime, u64, u64)>; 2] {
+        [&self.certificate, &self.key].map(|path| {
+            let metadata = std::fs::metadata(path).ok()?;
+            Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
+        })
+    }
 }
 
 /// Why files cannot be used.

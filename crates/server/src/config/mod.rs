@@ -24,8 +24,14 @@ pub use settings::{Change, Settings, Sources};
 pub struct Config {
     /// MQTT over TCP; port 0 picks a free one. Default `127.0.0.1:1883`.
     pub mqtt: Option<SocketAddr>,
-    /// The data plane, health and metrics. Default `127.0.0.1:8830`.
+    /// MQTT over TLS; only where [`Config::tls`] is set. Default none.
+    pub mqtts: Option<SocketAddr>,
+    /// The data plane, MQTT over WebSocket, health and metrics. Default `127.0.0.1:8830`.
     pub http: Option<SocketAddr>,
+    /// The same over TLS, and MQTT by ALPN; only where [`Config::tls`] is set. Default none.
+    pub https: Option<SocketAddr>,
+    /// Certificate and key of the listeners with TLS. Default none.
+    pub tls: Option<crate::TlsFiles>,
     /// Shards, each with a thread of its own. Default 0: one for each core, at most 63.
     pub threads: u8,
     /// AWS region, for ARNs. Default `us-east-1`.
@@ -42,7 +48,10 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             mqtt: Some(SocketAddr::from(([127, 0, 0, 1], 1883))),
+            mqtts: None,
             http: Some(SocketAddr::from(([127, 0, 0, 1], 8830))),
+            https: None,
+            tls: None,
             threads: 0,
             region: "us-east-1".to_owned(),
             account: "000000000000".to_owned(),

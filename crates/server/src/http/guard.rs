@@ -12,7 +12,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 const CONTENT_LENGTH: &[u8] = b"content-length";
@@ -41,8 +40,8 @@ impl Watch {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Guard {
-    stream: TcpStream,
+pub(super) struct Guard<S> {
+    stream: S,
     watch: Arc<Watch>,
     head_timeout: Duration,
     /// When the head that was begun must be complete.
@@ -51,13 +50,13 @@ pub(super) struct Guard {
     matched: Option<usize>,
 }
 
-impl Guard {
-    pub(super) fn new(stream: TcpStream, watch: Arc<Watch>, head_timeout: Duration) -> Self {
+impl<S> Guard<S> {
+    pub(super) fn new(stream: S, watch: Arc<Watch>, head_timeout: Duration) -> Self {
         let due = Some(Box::pin(tokio::time::sleep(head_timeout)));
         Self { stream, watch, head_timeout, due, matched: Some(0) }
     }
 
-    pub(super) fn into_stream(self) -> TcpStream {
+    pub(super) fn into_stream(self) -> S {
         self.stream
     }
 
@@ -94,7 +93,7 @@ impl Guard {
     }
 }
 
-impl AsyncRead for Guard {
+impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -113,7 +112,7 @@ impl AsyncRead for Guard {
     }
 }
 
-impl AsyncWrite for Guard {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -22,21 +22,27 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 
 use self::answer::{Answer, Response, Trace};
 use self::guard::{Guard, Watch};
 use crate::clock::Clock;
 use crate::config::{Config, ServerLimits};
+use crate::layers::Layers;
 use crate::mesh::Mesh;
 use crate::metrics::Counters;
+use crate::tls::{ALPN_MQTT, ALPN_MQTT_CERTIFICATE, Tls};
 
 /// Threads of the runtime.
 const THREADS: usize = 2;
 /// A connection without a request is kept this long.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// How often files are looked at for changes.
+const FILES_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
 /// How long nothing is accepted after the system had no descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -60,7 +66,7 @@ pub(crate) struct Running {
 
 /// Starts the listener on a runtime of its own.
 pub(crate) fn start(
-    listener: std::net::TcpListener,
+    listeners: Vec<(std::net::TcpListener, Option<Arc<Tls>>)>,
     config: &Config,
     mesh: Mesh,
     counters: Arc<Counters>,
@@ -75,15 +81,41 @@ pub(crate) fn start(
     let is_stopping = AtomicBool::new(false);
     let front = Arc::new(Front { mesh, counters, limits, clock, is_stopping });
     let (stopping, stopped) = watch::channel(false);
-    let listener = {
-        let _inside = runtime.enter();
-        TcpListener::from_std(listener)?
-    };
-    runtime.spawn(accept(listener, Arc::clone(&front), stopped));
+    let _inside = runtime.enter();
+    let room = Arc::new(Semaphore::new(front.limits.http_connections_max));
+    for (listener, tls) in listeners {
+        let listener = Listener {
+            socket: TcpListener::from_std(listener)?,
+            tls,
+            room: Arc::clone(&room),
+            front: Arc::clone(&front),
+        };
+        tokio::spawn(listener.accept(stopped.clone()));
+    }
+    drop(stopped);
+    drop(_inside);
     Ok(Running { runtime, front, stopping })
 }
 
 impl Running {
+    /// Certificate and key are read again when their files change.
+    pub(crate) fn watch_files(&self, tls: Arc<Tls>) {
+        self.runtime.spawn(async move {
+            let mut seen = tls.files().fingerprint();
+            loop {
+                tokio::time::sleep(FILES_LOOKED_AT_EVERY).await;
+                let now = tls.files().fingerprint();
+                if now != seen {
+                    seen = now;
+                    match tls.reload() {
+                        Ok(()) => tracing::info!("the certificate was read again"),
+                        Err(error) => tracing::warn!(%error, "the certificate stays as it was"),
+                    }
+                }
+            }
+        });
+    }
+
     /// Requests under way are answered, no new ones are taken.
     pub(crate) fn stop_accepting(&self) {
         self.front.is_stopping.store(true, Ordering::Relaxed);
@@ -106,25 +138,40 @@ impl Running {
     }
 }
 
-async fn accept(listener: TcpListener, front: Arc<Front>, mut stopped: watch::Receiver<bool>) {
-    let room = Arc::new(Semaphore::new(front.limits.http_connections_max));
-    loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = stop_is_asked(&mut stopped) => return,
-        };
-        match accepted {
-            Ok((stream, _)) => {
-                let (front, stopped) = (Arc::clone(&front), stopped.clone());
-                tokio::spawn(async move {
-                    serve(stream, front, stopped).await;
-                    drop(permit);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept HTTP connections");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+/// One listening socket.
+#[derive(Debug)]
+struct Listener {
+    socket: TcpListener,
+    /// Connections begin with a TLS handshake, whose ALPN says what they speak.
+    tls: Option<Arc<Tls>>,
+    room: Arc<Semaphore>,
+    front: Arc<Front>,
+}
+
+impl Listener {
+    async fn accept(self, mut stopped: watch::Receiver<bool>) {
+        loop {
+            let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else { return };
+            let accepted = tokio::select! {
+                accepted = self.socket.accept() => accepted,
+                () = stop_is_asked(&mut stopped) => return,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    let (front, tls) = (Arc::clone(&self.front), self.tls.clone());
+                    let stopped = stopped.clone();
+                    tokio::spawn(async move {
+                        match tls {
+                            None => serve(stream, front, stopped).await,
+                            Some(tls) => front.shake_hands(stream, &tls, stopped).await,
+                        }
+                        drop(permit);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept HTTP connections");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             }
         }
     }
@@ -135,7 +182,10 @@ async fn stop_is_asked(stopped: &mut watch::Receiver<bool>) {
     drop(stopped.wait_for(|stopped| *stopped).await);
 }
 
-async fn serve(stream: TcpStream, front: Arc<Front>, mut stopped: watch::Receiver<bool>) {
+async fn serve<S>(stream: S, front: Arc<Front>, mut stopped: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let watch = Arc::new(Watch::default());
     let io = TokioIo::new(Guard::new(stream, Arc::clone(&watch), front.limits.http_timeout));
     let limits = &front.limits;
@@ -170,6 +220,28 @@ async fn serve(stream: TcpStream, front: Arc<Front>, mut stopped: watch::Receive
 }
 
 impl Front {
+    /// TLS first; then MQTT goes to a shard, and everything else is HTTP.
+    async fn shake_hands(
+        self: Arc<Self>,
+        stream: TcpStream,
+        tls: &Tls,
+        stopped: watch::Receiver<bool>,
+    ) {
+        let accepting = TlsAcceptor::from(tls.all()).accept(stream);
+        let stream = match tokio::time::timeout(self.limits.http_timeout, accepting).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake broke"),
+            Err(_) => return tracing::debug!("a TLS handshake took too long"),
+        };
+        if matches!(stream.get_ref().1.alpn_protocol(), Some(ALPN_MQTT | ALPN_MQTT_CERTIFICATE)) {
+            let (stream, tls) = stream.into_inner();
+            let layers = Layers::tls(Box::new(tls));
+            upgrade::move_to_shard(stream, layers, &[], &self.mesh, self.clock);
+        } else {
+            serve(stream, self, stopped).await;
+        }
+    }
+
     /// Answers one request. What is not ours is the data plane's, so unknown paths get AWS's 404.
     async fn answer(&self, request: Request<Incoming>, watch: &Watch) -> Response {
         let trace = Trace::new();

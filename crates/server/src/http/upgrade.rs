@@ -15,6 +15,8 @@ use hyper::header::{
 use hyper::upgrade::Upgraded;
 use hyper::{HeaderMap, Method, Request, StatusCode, Version};
 use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 use super::Front;
 use super::answer::{Answer, Trace};
@@ -97,12 +99,32 @@ fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
         .any(|word| word.trim().eq_ignore_ascii_case(token))
 }
 
+/// Moves an upgraded connection, in TLS or not, to a shard.
 fn hand_over(upgraded: Upgraded, mesh: &Mesh, clock: Clock) {
-    let Ok(parts) = upgraded.downcast::<TokioIo<Guard>>() else {
-        tracing::error!("an upgraded connection is of another kind");
-        return;
-    };
-    let stream = parts.io.into_inner().into_stream();
+    match upgraded.downcast::<TokioIo<Guard<TcpStream>>>() {
+        Ok(parts) => {
+            let stream = parts.io.into_inner().into_stream();
+            move_to_shard(stream, Layers::websocket(None), &parts.read_buf, mesh, clock);
+        }
+        Err(upgraded) => match upgraded.downcast::<TokioIo<Guard<TlsStream<TcpStream>>>>() {
+            Ok(parts) => {
+                let (stream, tls) = parts.io.into_inner().into_stream().into_inner();
+                let layers = Layers::websocket(Some(Box::new(tls)));
+                move_to_shard(stream, layers, &parts.read_buf, mesh, clock);
+            }
+            Err(_) => tracing::error!("an upgraded connection is of another kind"),
+        },
+    }
+}
+
+/// Moves a connection to a shard; `early` was read of it, below the WebSocket.
+pub(super) fn move_to_shard(
+    stream: TcpStream,
+    mut layers: Box<Layers>,
+    early: &[u8],
+    mesh: &Mesh,
+    clock: Clock,
+) {
     let moved = stream.peer_addr().and_then(|source| Ok((source, stream.into_std()?)));
     let (source, stream) = match moved {
         Ok(moved) => moved,
@@ -112,8 +134,7 @@ fn hand_over(upgraded: Upgraded, mesh: &Mesh, clock: Clock) {
         }
     };
     let stream = mio::net::TcpStream::from_std(stream);
-    let mut layers = Layers::websocket(None);
-    let mut early = parts.read_buf.to_vec();
+    let mut early = early.to_vec();
     let len = layers.take_frames(&mut early);
     early.truncate(len);
     let mut conn = Conn::new(stream, source, Some(layers), clock.now().moment);
