@@ -87,7 +87,7 @@ fn walks(code: &str, map: &str) -> bool {
         let end = code.trim_end().trim_end_matches('{').trim_end();
         end.ends_with(&[".", map].concat()) || end.ends_with(&["&", map].concat())
     };
-    WALKS.iter().any(|walk| owned(walk)) || looped
+    WALKS.iter().any(owned) || looped
 }
 
 #[cfg(test)]
