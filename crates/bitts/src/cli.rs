@@ -23,8 +23,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run the broker: MQTT and the data plane over HTTP
     ///
-    /// A setting comes from its flag, else from the environment (BITTS_READY_FILE for --ready-file),
-    /// else from the TOML file that --config names, where the limits can stand too.
+    /// A setting comes from its flag, else from the environment (BITTS_READY_FILE for
+    /// --ready-file), else from the TOML file that --config names, where the limits stand too.
     Serve(Serve),
     /// Put a device off and show what happens, on a server of its own
     ///

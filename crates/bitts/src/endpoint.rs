@@ -48,7 +48,7 @@ impl Endpoint {
             Err(ConfigError::Settings(SettingsError::Unsupported { .. }))
                 if self.profile.is_none() && self.is_local() =>
             {
-                Config::default()
+                Config { endpoint_url: url_of_environment(), ..Config::default() }
             }
             config => config?,
         };
@@ -62,14 +62,19 @@ impl Endpoint {
         Ok(config)
     }
 
-    /// Whether the flag names a server of this machine.
+    /// Whether the flag or a variable names a server of this machine.
     fn is_local(&self) -> bool {
-        let Some(url) = &self.endpoint_url else { return false };
+        let Some(url) = self.endpoint_url.clone().or_else(url_of_environment) else { return false };
         let authority = url.trim_start_matches("http://").trim_end_matches('/');
         let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
         let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     }
+}
+
+fn url_of_environment() -> Option<String> {
+    let variables = ["AWS_ENDPOINT_URL_IOT_DATA_PLANE", "AWS_ENDPOINT_URL"];
+    variables.into_iter().find_map(|name| std::env::var(name).ok().filter(|url| !url.is_empty()))
 }
 
 /// A call that failed, in the words of the exception or of the network.

@@ -96,7 +96,9 @@ pub(crate) fn escape(text: &str) -> String {
 
 fn is_unsafe(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+        || matches!(character, '\u{200E}' | '\u{200F}')
+        || ('\u{2028}'..='\u{202E}').contains(&character)
+        || ('\u{2066}'..='\u{2069}').contains(&character)
 }
 
 #[cfg(test)]

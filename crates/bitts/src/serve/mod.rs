@@ -9,13 +9,13 @@ use std::thread;
 use bitts_server::config::{Change, Settings, Sources};
 use bitts_server::{Listeners, Running, Server};
 use clap::Args;
+use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use self::flags::Flags;
 use self::log::LogFilter;
 use self::ready_file::ReadyFile;
-use crate::block_on;
 use crate::failure::Failure;
 use crate::output::say;
 
@@ -32,7 +32,7 @@ impl Serve {
         let settings =
             Settings::load(&sources).map_err(|error| Failure::Usage(error.to_string()))?;
         let filter = log::start(&settings.log);
-        block_on(serve(&sources, settings, &filter))
+        serve(&sources, settings, &filter)
     }
 }
 
@@ -47,35 +47,34 @@ fn environment() -> Vec<(String, String)> {
 }
 
 /// The signals are listened for first, so that an early one drains too.
-async fn serve(
-    sources: &Sources,
-    mut settings: Settings,
-    filter: &LogFilter,
-) -> Result<(), Failure> {
-    let mut signals = Signals::new()
-        .map_err(|error| Failure::Refused(format!("cannot listen for signals: {error}")))?;
+fn serve(sources: &Sources, mut settings: Settings, filter: &LogFilter) -> Result<(), Failure> {
+    let no_signals = |error| Failure::Refused(format!("cannot listen for signals: {error}"));
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(no_signals)?;
+    let mut signals = runtime.block_on(async { Signals::new() }).map_err(no_signals)?;
     let running =
         Server::start(&settings.config).map_err(|error| Failure::Refused(error.to_string()))?;
-    let listeners = running.listeners();
-    let ready_file = match &settings.ready_file {
-        Some(path) => match ReadyFile::write(path, listeners) {
-            Ok(ready_file) => Some(ready_file),
-            Err(error) => {
-                running.stop();
-                return Err(Failure::Refused(format!("{}: {error}", path.display())));
-            }
-        },
-        None => None,
+    let ready_file = settings.ready_file.as_ref().map(|path| {
+        ReadyFile::write(path, running.listeners())
+            .map_err(|error| Failure::Refused(format!("{}: {error}", path.display())))
+    });
+    let ready_file = match ready_file.transpose() {
+        Ok(ready_file) => ready_file,
+        Err(failure) => {
+            running.stop();
+            return Err(failure);
+        }
     };
-    announce(listeners, settings.ephemeral)?;
-    while let Asked::Reload = signals.next().await {
+    if let Err(failure) = announce(running.listeners(), settings.ephemeral) {
+        tracing::warn!(?failure, "the listeners are not printed");
+    }
+    while let Asked::Reload = runtime.block_on(signals.next()) {
         reload(sources, &mut settings, filter);
     }
     tracing::info!("stopping");
-    drain(running, &mut signals).await?;
-    if let Some(ready_file) = ready_file {
-        ready_file.remove().map_err(|error| Failure::Refused(error.to_string()))?;
+    if let Some(Err(error)) = ready_file.map(ReadyFile::remove) {
+        tracing::warn!(%error, "the ready file is not removed");
     }
+    runtime.block_on(drain(running, &mut signals))?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -119,8 +118,9 @@ async fn drain(running: Running, signals: &mut Signals) -> Result<(), Failure> {
     let (stopped, mut is_stopped) = oneshot::channel();
     let stop = move || {
         running.stop();
-        // Nobody listens any more once a second signal came.
-        stopped.send(()).ok();
+        if stopped.send(()).is_err() {
+            tracing::debug!("stopped after a second signal");
+        }
     };
     thread::Builder::new()
         .name("stop".to_owned())

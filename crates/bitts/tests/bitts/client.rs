@@ -220,6 +220,22 @@ fn a_server_that_cannot_be_reached_is_status_1() {
 }
 
 #[test]
+fn a_default_profile_without_an_access_key_does_not_matter_on_this_machine() {
+    let served = Served::start(&[]);
+    let config = served.directory.path().join("config");
+    std::fs::write(&config, "[default]\nsso_session = me\n").expect("written");
+    let mut command = bitts(&["connection", "list", "--endpoint-url", &served.endpoint_url()]);
+    command.env("AWS_CONFIG_FILE", &config);
+    let ended = run(command);
+    assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""));
+    let mut command = bitts(&["connection", "list", "--profile", "nobody"]);
+    command.env("AWS_CONFIG_FILE", &config).env("AWS_ENDPOINT_URL", served.endpoint_url());
+    let ended = run(command);
+    assert_eq!(ended.status, Some(2));
+    assert!(ended.stderr.contains("no profile \"nobody\""), "{}", ended.stderr);
+}
+
+#[test]
 fn wrong_usage_is_status_2() {
     let wrong: [&[&str]; 9] = [
         &[],

@@ -117,6 +117,10 @@ impl Served {
         kill_process(Pid::from_child(&self.child), signal).expect("it runs");
     }
 
+    pub(crate) fn close_stdout(&mut self) {
+        self.stdout = None;
+    }
+
     /// Reads the log up to a line that has `text`.
     pub(crate) fn log_line(&mut self, text: &'static str) -> String {
         let mut stderr = self.stderr.take().expect("not being read");

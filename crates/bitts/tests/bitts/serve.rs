@@ -68,6 +68,35 @@ fn sigterm_and_sigint_drain_and_end_with_0() {
 }
 
 #[test]
+fn a_second_signal_does_not_wait_for_clients() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let config = directory.path().join("bitts.toml");
+    fs::write(&config, "[limits]\nlinger = '1m'\ndrain-timeout = '1h'\n").expect("written");
+    let mut served = Served::start(&["--config", config.to_str().expect("UTF-8")]);
+    // CONNECT of MQTT 3.1.1 with the client identifier "a", and a client that never closes.
+    let mut client = TcpStream::connect(served.address("mqtt")).expect("accepted");
+    client.write_all(b"\x10\x0D\x00\x04MQTT\x04\x02\x00\x00\x00\x01a").expect("written");
+    let mut connack = [0; 4];
+    client.read_exact(&mut connack).expect("CONNACK");
+    assert_eq!(connack, [0x20, 2, 0, 0]);
+
+    served.signal(Signal::TERM);
+    served.log_line("stopping");
+    served.signal(Signal::TERM);
+    served.log_line("error: stopped at once, by a second signal");
+    assert_eq!(served.wait().0.code(), Some(1));
+}
+
+#[test]
+fn a_server_whose_output_nobody_reads_serves() {
+    let mut served = Served::start(&[]);
+    served.close_stdout();
+    assert_eq!(get_status(served.address("http"), "/health/ready"), "200");
+    served.signal(Signal::TERM);
+    served.log_line("stopped");
+}
+
+#[test]
 fn a_port_in_use_is_one_sentence_and_status_1() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("bound").to_string();
