@@ -193,8 +193,9 @@ impl Worker {
 
     /// The peer sends no more.
     fn on_ended(&mut self, id: ConnId) {
-        if self.conn(id).is_some_and(|conn| conn.layers.is_some()) {
+        if let Some(layers) = self.conn(id).and_then(|conn| conn.layers.as_mut()) {
             // A handshake that failed and a Close frame have an answer.
+            layers.say_goodbye();
             self.write(id);
         }
         match self.conn(id).map(|conn| conn.phase) {
