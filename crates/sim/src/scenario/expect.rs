@@ -166,7 +166,7 @@ fn check_value(
         Matcher::Is(_) | Matcher::Ok | Matcher::Absent => Err(format!("{name} is {}", shown())),
         Matcher::Any => Ok(()),
         Matcher::Bound(to) => {
-            let held = bound.entry(to.clone()).or_insert_with(|| shown());
+            let held = bound.entry(to.clone()).or_insert_with(shown);
             if held.as_bytes() == value {
                 Ok(())
             } else {

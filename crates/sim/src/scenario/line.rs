@@ -181,7 +181,7 @@ fn connect_word(packet: &mut Packet, word: &Token) -> Result<bool, String> {
         ("username", name) => packet.username = Some(name.to_owned()),
         ("password", _) => packet.password = Some(word.value.clone()),
         ("will", topic) => {
-            packet.will.get_or_insert_default().topic = topic.to_owned();
+            topic.clone_into(&mut packet.will.get_or_insert_default().topic);
         }
         (name, _) => match name.strip_prefix("will_") {
             Some(field) => will_word(packet.will.get_or_insert_default(), field, word)?,
@@ -275,15 +275,13 @@ fn request(first: &str, words: &[Token]) -> Result<Request, String> {
 
 /// As AWS's SDKs escape labels and values.
 fn escape(value: &[u8]) -> String {
-    let mut text = String::new();
-    for byte in value {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) {
-            text.push(char::from(*byte));
-        } else {
-            text.push_str(&format!("%{byte:02X}"));
+    let escape = |byte: &u8| match byte {
+        byte if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) => {
+            char::from(*byte).to_string()
         }
-    }
-    text
+        byte => format!("%{byte:02X}"),
+    };
+    value.iter().map(escape).collect()
 }
 
 fn expected(actor: String, rest: &str, in_order: bool) -> Result<Action, String> {

@@ -188,7 +188,7 @@ impl Play<'_> {
             }
             Action::Answer { actor, status, fields } => {
                 let answer = self.wire.answer(&actor);
-                let (came, body) = answer.ok_or("no response came".to_owned())?;
+                let (came, body) = answer.ok_or_else(|| "no response came".to_owned())?;
                 self.note(&actor, &format!("{came} {body}"));
                 if came != status {
                     return Err(Stop::Fail(format!("{actor} < {came} {body}")));
@@ -275,7 +275,9 @@ impl Play<'_> {
             notes.push(packet.to_string());
             held.packets.push_back(packet);
         }
-        notes.iter().for_each(|note| self.note(actor, note));
+        for note in notes {
+            self.note(actor, &note);
+        }
         Ok(())
     }
 

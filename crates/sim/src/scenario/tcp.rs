@@ -234,16 +234,15 @@ impl Wire for TcpWire {
         let address = self.broker.http.ok_or(Unsupported)?;
         let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(|_| Unsupported)?;
         let query = request.query.as_ref().map_or(String::new(), |query| format!("?{query}"));
-        let mut head = format!(
-            "{} {}{query} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n",
+        let headers: String =
+            request.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let head = format!(
+            "{} {}{query} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
+             content-length: {}\r\n{headers}\r\n",
             request.method,
             request.path,
             request.body.len()
         );
-        for (name, value) in &request.headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        head.push_str("\r\n");
         self.has_retained |= request.query.as_ref().is_some_and(|query| query.contains("retain"));
         let sent = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&request.body));
         sent.map_err(|_| Unsupported)?;

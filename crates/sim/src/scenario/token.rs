@@ -55,17 +55,14 @@ fn token(text: &str) -> Result<(Token, &str), String> {
     if !rest.starts_with('"') {
         let end = rest.find([' ', '=', '"']).unwrap_or(rest.len());
         let (word, after) = rest.split_at(end);
-        match after.strip_prefix('=') {
-            Some(value) => {
-                word.clone_into(&mut token.name);
-                rest = value;
-            }
-            None => {
-                token.value.extend_from_slice(word.as_bytes());
-                rest = after;
-                if !rest.starts_with('"') {
-                    return Ok((token, rest));
-                }
+        if let Some(value) = after.strip_prefix('=') {
+            word.clone_into(&mut token.name);
+            rest = value;
+        } else {
+            token.value.extend_from_slice(word.as_bytes());
+            rest = after;
+            if !rest.starts_with('"') {
+                return Ok((token, rest));
             }
         }
     }
