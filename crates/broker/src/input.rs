@@ -39,6 +39,10 @@ pub struct Origin {
 pub enum Loss {
     /// The peer closed it, or the network broke it.
     Broken,
+    /// The client ended its WebSocket with a Close frame.
+    SaidClose,
+    /// The client broke a rule of WebSocket.
+    WebSocketBroken,
     /// The client took no byte for the time that [`crate::Violation::NotReading`] names.
     NotReading,
     /// A packet was begun and not finished in time.

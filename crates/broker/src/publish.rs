@@ -164,8 +164,9 @@ impl Shard {
             qos: new.qos,
             retain: new.retain,
             publisher: NameKey(0),
-            expires_at: new
-                .message_expiry_interval
+            expires_at: self
+                .profile
+                .message_expiry(new.message_expiry_interval)
                 .map(|seconds| now.moment.plus_seconds(u64::from(seconds))),
             accepted_unix_ms: now.unix_ms,
             received: None,

@@ -36,6 +36,16 @@ pub enum Violation {
     SubscriptionIdentifierFromClient,
     /// DISCONNECT sets a Session Expiry Interval although CONNECT had 0. [MQTT-3.14.2-2]
     SessionExpiryFromZero,
+    /// A QoS above our Maximum QoS. [MQTT-3.2.2-11]
+    QoSNotSupported,
+    /// A payload above the limit, in a packet that is not.
+    PayloadTooLarge,
+    /// A Subscription Identifier although CONNACK said that there are none.
+    SubscriptionIdentifierNotSupported,
+    /// A Topic Filter that a 3.1.1 connection of the `aws` profile does not survive.
+    TopicFilter,
+    /// A rule of WebSocket.
+    WebSocket,
     /// The client takes no bytes although there are some for it.
     NotReading,
     /// A packet was begun and not finished in time.
@@ -53,6 +63,13 @@ impl Violation {
             | Self::UnexpectedAuth
             | Self::SubscriptionIdentifierFromClient
             | Self::SessionExpiryFromZero => ReasonCode::ProtocolError,
+            Self::QoSNotSupported => ReasonCode::QoSNotSupported,
+            Self::PayloadTooLarge => ReasonCode::QuotaExceeded,
+            Self::SubscriptionIdentifierNotSupported => {
+                ReasonCode::SubscriptionIdentifiersNotSupported
+            }
+            Self::TopicFilter => ReasonCode::TopicFilterInvalid,
+            Self::WebSocket => ReasonCode::ProtocolError,
             Self::ReceiveMaximumExceeded => ReasonCode::ReceiveMaximumExceeded,
             Self::TopicAliasAboveMaximum => ReasonCode::TopicAliasInvalid,
             Self::TopicAliasUnknown => ReasonCode::ProtocolError,
@@ -77,6 +94,11 @@ impl Violation {
             Self::TopicTooLong => "topic_too_long",
             Self::SubscriptionIdentifierFromClient => "subscription_identifier_from_client",
             Self::SessionExpiryFromZero => "session_expiry_from_zero",
+            Self::QoSNotSupported => "qos_not_supported",
+            Self::PayloadTooLarge => "payload_too_large",
+            Self::SubscriptionIdentifierNotSupported => "subscription_identifier_not_supported",
+            Self::TopicFilter => "topic_filter",
+            Self::WebSocket => "websocket",
             Self::NotReading => "not_reading",
             Self::PacketTooSlow => "packet_too_slow",
         }
@@ -90,6 +112,8 @@ pub enum Cause {
     ClientInitiated,
     /// The client broke a rule.
     ClientError(Violation),
+    /// Not allowed what it did.
+    AuthError,
     /// The Network Connection broke.
     ConnectionLost,
     /// Another connection took the Client Identifier over.
@@ -110,6 +134,7 @@ impl Cause {
         match self {
             Self::ClientInitiated => Reason::ClientInitiatedDisconnect,
             Self::ClientError(_) => Reason::ClientError,
+            Self::AuthError => Reason::AuthError,
             Self::ConnectionLost => Reason::ConnectionLost,
             Self::DuplicateClientId => Reason::DuplicateClientId,
             Self::KeepAliveTimeout => Reason::MqttKeepAliveTimeout,
@@ -124,6 +149,7 @@ impl Cause {
         match self {
             Self::ClientInitiated | Self::ConnectionLost => None,
             Self::ClientError(violation) => Some(violation.reason_code()),
+            Self::AuthError => Some(ReasonCode::NotAuthorized),
             Self::DuplicateClientId => Some(ReasonCode::SessionTakenOver),
             Self::KeepAliveTimeout => Some(ReasonCode::KeepAliveTimeout),
             Self::ServerInitiated => Some(ReasonCode::ServerShuttingDown),

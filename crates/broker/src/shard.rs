@@ -15,6 +15,7 @@ use crate::input::{ConnId, Input, Loss};
 use crate::limits::Limits;
 use crate::outbox::Outbox;
 use crate::presence::Disconnects;
+use crate::profile::Profile;
 use crate::reason::{Cause, Stats, Violation};
 use crate::record::{Batch, Lsn, Record};
 use crate::route::retained::RetainedTable;
@@ -38,6 +39,7 @@ pub struct Shard {
     pub(crate) id: ShardId,
     pub(crate) placement: Placement,
     pub(crate) limits: Limits,
+    pub(crate) profile: Profile,
     pub(crate) sessions: Slab<Session>,
     pub(crate) by_client: Map<Arc<str>, u32>,
     /// By [`ConnId::index`]: the connection's generation and its session.
@@ -71,6 +73,7 @@ impl Shard {
             id,
             placement,
             limits,
+            profile: Profile::Open,
             sessions: Slab::new(),
             by_client: map(seed),
             conns: Vec::new(),
@@ -90,6 +93,14 @@ impl Shard {
             matches: Matches::default(),
             scratch: Vec::new(),
         }
+    }
+
+    /// The same shard under the rules of a profile.
+    #[must_use]
+    pub fn with_profile(mut self, profile: Profile) -> Self {
+        self.profile = profile;
+        self.router.set_matches_parent(profile.matches_parent());
+        self
     }
 
     /// Applies one input and appends what must happen next to `out`.
@@ -174,6 +185,12 @@ impl Shard {
             Loss::Broken => Cause::ConnectionLost,
             Loss::NotReading => Cause::ClientError(Violation::NotReading),
             Loss::PacketTooSlow => Cause::ClientError(Violation::PacketTooSlow),
+            Loss::SaidClose if self.profile.takes_close_for_goodbye() => {
+                self.discard_will(index);
+                Cause::ClientInitiated
+            }
+            Loss::SaidClose => Cause::ConnectionLost,
+            Loss::WebSocketBroken => Cause::ClientError(Violation::WebSocket),
         };
         self.end_connection(now, index, cause, out);
     }

@@ -6,7 +6,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
-use bitts_broker::{ConnId, Input, Moment, Origin, Placement, ShardId, assigned_client_id};
+use bitts_broker::{
+    ConnId, Input, Moment, Origin, Placement, Profile, ShardId, assigned_client_id,
+};
 use bitts_mqtt::{Connect, ConnectVersion, Packet, ProtocolVersion};
 
 use crate::config::ServerLimits;
@@ -144,7 +146,7 @@ impl Worker {
         let Some((source, target)) = self.addresses(conn) else { return };
         let mut entropy = rand::random();
         if connect.client_id.is_empty() {
-            entropy = entropy_for(&self.mesh.placement, self.id);
+            entropy = entropy_for(&self.mesh.placement, self.id, self.profile);
         }
         let origin = Origin { source, target, entropy };
         self.handle(Input::Connect { conn, connect, origin });
@@ -152,10 +154,10 @@ impl Worker {
 }
 
 /// Random bits that give a client without a Client Identifier one that this shard owns.
-fn entropy_for(placement: &Placement, shard: ShardId) -> u128 {
+fn entropy_for(placement: &Placement, shard: ShardId, profile: Profile) -> u128 {
     loop {
         let entropy = rand::random();
-        if placement.owner_of(&assigned_client_id(entropy)) == shard {
+        if placement.owner_of(&assigned_client_id(profile, entropy)) == shard {
             return entropy;
         }
     }

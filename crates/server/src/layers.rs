@@ -5,6 +5,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 
+use bitts_broker::Loss;
 use mio::net::TcpStream;
 use rustls::ServerConnection;
 
@@ -28,22 +29,26 @@ pub(crate) struct Layers {
 
 impl Layers {
     /// TLS whose handshake may not even have begun.
-    pub(crate) fn tls(tls: Box<ServerConnection>) -> Box<Self> {
+    pub(crate) fn tls(tls: Box<ServerConnection>) -> Self {
         Self::new(Some(tls), None)
     }
 
     /// A WebSocket that was just upgraded, in TLS or not.
-    pub(crate) fn websocket(tls: Option<Box<ServerConnection>>) -> Box<Self> {
+    pub(crate) fn websocket(tls: Option<Box<ServerConnection>>) -> Self {
         Self::new(tls, Some(Box::default()))
     }
 
-    fn new(tls: Option<Box<ServerConnection>>, websocket: Option<Box<WebSocket>>) -> Box<Self> {
-        Box::new(Self { tls, websocket, framed: Vec::new(), written: 0, is_goodbye_said: false })
+    fn new(tls: Option<Box<ServerConnection>>, websocket: Option<Box<WebSocket>>) -> Self {
+        Self { tls, websocket, framed: Vec::new(), written: 0, is_goodbye_said: false }
     }
 
-    /// Whether the peer ended the WebSocket with a Close frame.
-    pub(crate) fn is_closed_by_client(&self) -> bool {
-        self.websocket.as_ref().is_some_and(|socket| socket.ended() == Some(Ended::ByClient))
+    /// How the connection ended, where it did.
+    pub(crate) fn loss(&self) -> Loss {
+        match self.websocket.as_ref().and_then(|socket| socket.ended()) {
+            Some(Ended::ByClient) => Loss::SaidClose,
+            Some(Ended::Broken(_)) => Loss::WebSocketBroken,
+            None => Loss::Broken,
+        }
     }
 
     /// Reads MQTT bytes into `room`.

@@ -219,7 +219,8 @@ fn start_shards(
         let id = ShardId(number);
         let interest = Arc::clone(&mesh.interest);
         let worker = Worker::new(Parts {
-            shard: Shard::new(id, mesh.placement, shard_limits.clone(), interest),
+            shard: Shard::new(id, mesh.placement, shard_limits.clone(), interest)
+                .with_profile(config.profile),
             id,
             mesh: mesh.clone(),
             poll,
@@ -227,6 +228,7 @@ fn start_shards(
             clock,
             limits: Arc::clone(&limits),
             packet_bytes_max: config.limits.packet_bytes_max,
+            profile: config.profile,
             counters: Arc::clone(counters),
         })?;
         let thread = std::thread::Builder::new().name(format!("shard-{number}"));

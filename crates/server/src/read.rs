@@ -200,7 +200,9 @@ impl Worker {
         }
         match self.conn(id).map(|conn| conn.phase) {
             Some(Phase::Open(_)) => {
-                self.handle(Input::Lost { conn: id, loss: Loss::Broken });
+                let layers = self.conn(id).and_then(|conn| conn.layers.as_ref());
+                let loss = layers.map_or(Loss::Broken, |layers| layers.loss());
+                self.handle(Input::Lost { conn: id, loss });
             }
             Some(Phase::Greeting) => {
                 self.counters.refuse(Refusal::ClosedBeforeConnect);

@@ -105,7 +105,7 @@ impl Tls {
 
     /// The layers of a connection that begins with a handshake and then speaks MQTT.
     pub(crate) fn accept(&self) -> Result<Box<Layers>, rustls::Error> {
-        ServerConnection::new(self.mqtt.load_full()).map(|tls| Layers::tls(Box::new(tls)))
+        ServerConnection::new(self.mqtt.load_full()).map(|tls| Box::new(Layers::tls(Box::new(tls))))
     }
 
     /// The configuration of the listener that speaks everything.

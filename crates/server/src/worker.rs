@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bitts_broker::command::Reply;
-use bitts_broker::{ConnId, Input, Loss, Lsn, Moment, Now, Outbox, ReplyId, Shard, ShardId};
+use bitts_broker::{
+    ConnId, Input, Loss, Lsn, Moment, Now, Outbox, Profile, ReplyId, Shard, ShardId,
+};
 use bitts_store::MemoryStore;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
@@ -81,6 +83,7 @@ pub(crate) struct Worker {
     pub(crate) store: MemoryStore,
     pub(crate) limits: Arc<ServerLimits>,
     pub(crate) packet_bytes_max: usize,
+    pub(crate) profile: Profile,
     pub(crate) counters: Arc<Counters>,
     clock: Clock,
     pub(crate) now: Now,
@@ -123,6 +126,7 @@ pub(crate) struct Parts {
     pub(crate) clock: Clock,
     pub(crate) limits: Arc<ServerLimits>,
     pub(crate) packet_bytes_max: u32,
+    pub(crate) profile: Profile,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -142,6 +146,7 @@ impl Worker {
             store: MemoryStore::default(),
             limits,
             packet_bytes_max: parts.packet_bytes_max as usize,
+            profile: parts.profile,
             counters: parts.counters,
             now: clock.now(),
             clock,

@@ -146,6 +146,8 @@ pub(crate) struct Router {
     generation: u64,
     levels: Levels,
     deep_count: u32,
+    /// `a/#` matches `a`.
+    matches_parent: bool,
 }
 
 impl Router {
@@ -161,7 +163,12 @@ impl Router {
             generation: 0,
             levels: Levels::default(),
             deep_count: 0,
+            matches_parent: true,
         }
+    }
+
+    pub(crate) fn set_matches_parent(&mut self, matches_parent: bool) {
+        self.matches_parent = matches_parent;
     }
 
     /// How many wildcard shapes the whole server uses.
@@ -317,8 +324,19 @@ impl Router {
         matches.others = matches.others.union(deep).without(self.shard);
         matches.persistent |= !deep.is_empty();
         if deep.contains(self.shard) {
-            self.deep.iter().for_each(|held| take(held, topic, matches));
+            self.deep.iter().for_each(|held| self.take(held, topic, matches));
         }
+    }
+
+    fn take(&self, held: &Held, topic: &str, matches: &mut Matches) {
+        if !bitts_mqtt::matches(&held.filter, topic)
+            || (!self.matches_parent && is_parent(&held.filter, topic))
+        {
+            return;
+        }
+        matches.filters += 1;
+        matches.subscribers.extend_from_slice(&held.subscribers.list);
+        matches.groups.extend_from_slice(&held.groups);
     }
 
     fn probe(&self, key: u64, topic: &str, matches: &mut Matches) {
@@ -330,18 +348,18 @@ impl Router {
         }
         let mut held = self.table.get(&key);
         while let Some(this) = held {
-            take(this, topic, matches);
+            self.take(this, topic, matches);
             held = this.next.as_deref();
         }
     }
 }
 
-fn take(held: &Held, topic: &str, matches: &mut Matches) {
-    if bitts_mqtt::matches(&held.filter, topic) {
-        matches.filters += 1;
-        matches.subscribers.extend_from_slice(&held.subscribers.list);
-        matches.groups.extend_from_slice(&held.groups);
-    }
+/// Whether the filter ends with `/#` and names the topic's parent level, no more.
+fn is_parent(filter: &str, topic: &str) -> bool {
+    filter.strip_suffix("/#").is_some_and(|parent| {
+        parent.bytes().filter(|byte| *byte == b'/').count()
+            == topic.bytes().filter(|byte| *byte == b'/').count()
+    })
 }
 
 fn release_from(held: &mut Held, holder: Holder) {

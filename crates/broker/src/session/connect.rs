@@ -11,6 +11,7 @@ use bitts_mqtt::{
 use super::{Connection, EXPIRY_NEVER, Session, encode_frame, uuid_text};
 use crate::input::{ConnId, Origin};
 use crate::outbox::{Close, Outbox};
+use crate::profile::Profile;
 use crate::reason::Cause;
 use crate::record::{Lsn, Record};
 use crate::route::Holder;
@@ -20,10 +21,12 @@ use crate::shard::Shard;
 use crate::time::Now;
 use crate::timers::NEVER;
 
-/// The Client Identifier of a client that sent none [MQTT-3.1.3-6].
+/// The Client Identifier of a client that sent none [MQTT-3.1.3-6]; on AWS one that no client can ask
+/// for (B-8).
 #[must_use]
-pub fn assigned_client_id(entropy: u128) -> String {
-    format!("auto-{}", uuid_text(entropy))
+pub fn assigned_client_id(profile: Profile, entropy: u128) -> String {
+    let prefix = if profile.reserves_dollar_clients() { "$GEN/" } else { "auto-" };
+    format!("{prefix}{}", uuid_text(entropy))
 }
 
 impl Shard {
@@ -39,7 +42,8 @@ impl Shard {
             self.refuse(conn, connect.version, reason, reason.phrase(), out);
             return;
         }
-        let assigned = connect.client_id.is_empty().then(|| assigned_client_id(origin.entropy));
+        let assigned =
+            connect.client_id.is_empty().then(|| assigned_client_id(self.profile, origin.entropy));
         let client_id: &str = assigned.as_deref().unwrap_or(connect.client_id);
         let expiry = self.agreed_expiry(connect);
         if !self.fits_connack(connect, expiry, assigned.as_deref(), out) {
@@ -56,10 +60,11 @@ impl Shard {
         }
         // A session without expiry went with its connection.
         let old = self.by_client.get(client_id).copied();
-        if let Some(old) = old.filter(|_| connect.clean_start) {
+        let is_resumed = old.is_some_and(|old| self.may_resume(old, connect));
+        if let Some(old) = old.filter(|_| !is_resumed) {
             self.end_session(now, old, out);
         }
-        let resumed = old.filter(|_| !connect.clean_start);
+        let resumed = old.filter(|_| is_resumed);
         let index = resumed.unwrap_or_else(|| self.new_session(client_id));
         self.attach(now, index, conn, connect, origin);
         self.set_expiry(index, expiry);
@@ -80,13 +85,28 @@ impl Shard {
         self.update_memberships(now, index, out);
     }
 
+    fn may_resume(&mut self, index: u32, connect: &Connect<'_>) -> bool {
+        let is_same_version = self.session(index).version == connect.version;
+        !connect.clean_start && (is_same_version || self.profile.resumes_across_versions())
+    }
+
     /// What refuses a CONNECT that is well-formed.
     fn may_connect(&self, connect: &Connect<'_>) -> Result<(), ReasonCode> {
         if connect.properties.authentication_method.is_some() {
             return Err(ReasonCode::BadAuthenticationMethod);
         }
-        if connect.client_id.len() > self.limits.client_id_bytes_max {
+        let is_reserved =
+            self.profile.reserves_dollar_clients() && connect.client_id.starts_with('$');
+        if connect.client_id.len() > self.limits.client_id_bytes_max || is_reserved {
             return Err(ReasonCode::ClientIdentifierNotValid);
+        }
+        if connect.will.as_ref().is_some_and(|will| will.qos > self.profile.maximum_qos()) {
+            return Err(ReasonCode::QoSNotSupported);
+        }
+        if let Some(will) = &connect.will
+            && will.payload.len() > self.profile.payload_bytes_max()
+        {
+            return Err(ReasonCode::QuotaExceeded);
         }
         if let Some(will) = &connect.will
             && (will.topic.starts_with('$') || self.is_topic_too_long(will.topic))
@@ -106,6 +126,7 @@ impl Shard {
     }
 
     pub(crate) fn is_topic_too_long(&self, topic: &str) -> bool {
+        let topic = self.profile.counted_topic(topic);
         topic.len() > self.limits.topic_bytes_max
             || topic.bytes().filter(|byte| *byte == b'/').count() >= self.limits.topic_levels_max
     }
@@ -114,7 +135,7 @@ impl Shard {
     fn agreed_expiry(&self, connect: &Connect<'_>) -> u32 {
         match connect.version {
             ProtocolVersion::V3_1_1 if connect.clean_start => 0,
-            ProtocolVersion::V3_1_1 => self.limits.session_expiry_max,
+            ProtocolVersion::V3_1_1 => self.profile.persistent_expiry(&self.limits),
             ProtocolVersion::V5 => connect
                 .properties
                 .session_expiry_interval
@@ -135,6 +156,7 @@ impl Shard {
             version: ProtocolVersion::V3_1_1,
             expiry: 0,
             keep_alive: 0,
+            keep_alive_counted: 0,
             connection: None,
             last_packet: crate::time::Moment::default(),
             changed_unix_ms: 0,
@@ -167,6 +189,7 @@ impl Shard {
         let alias_max =
             properties.topic_alias_maximum.unwrap_or(0).min(self.limits.topic_alias_maximum);
         let alias_bytes = self.limits.topic_alias_bytes_max;
+        let keep_alive_counted = self.profile.keep_alive(connect.keep_alive);
         let window = offered.min(self.limits.inflight_max);
         // A Will that still waited for its delay is not sent: the client is back [MQTT-3.1.3-9].
         self.discard_will(index);
@@ -187,6 +210,7 @@ impl Shard {
         }));
         let was = std::mem::replace(&mut session.version, connect.version);
         session.keep_alive = connect.keep_alive;
+        session.keep_alive_counted = keep_alive_counted;
         session.last_packet = now.moment;
         session.changed_unix_ms = now.unix_ms;
         session.cause = None;
@@ -241,13 +265,22 @@ impl Shard {
         session_present: bool,
     ) -> Packet<'a> {
         let asked = connect.properties.session_expiry_interval.unwrap_or(0);
-        let limits = &self.limits;
+        let (limits, profile) = (&self.limits, self.profile);
         let properties = ConnAckProperties {
             session_expiry_interval: (asked != expiry).then_some(expiry),
             receive_maximum: NonZeroU16::new(limits.receive_maximum),
             maximum_packet_size: NonZeroU32::new(limits.packet_bytes_max),
             assigned_client_identifier: assigned,
             topic_alias_maximum: Some(limits.topic_alias_maximum),
+            maximum_qos: profile.announced_maximum_qos(),
+            retain_available: profile.names_defaults().then_some(true),
+            wildcard_subscription_available: profile.names_defaults().then_some(true),
+            shared_subscription_available: profile.names_defaults().then_some(true),
+            subscription_identifiers_available: (!profile.takes_subscription_identifiers())
+                .then_some(false),
+            server_keep_alive: profile
+                .names_defaults()
+                .then(|| profile.keep_alive(connect.keep_alive)),
             ..ConnAckProperties::default()
         };
         Packet::ConnAck(ConnAck { session_present, reason_code: ReasonCode::Success, properties })
@@ -280,6 +313,10 @@ impl Shard {
         out: &mut Outbox,
     ) {
         *self.stats.refused.entry(name).or_default() += 1;
+        if !self.profile.answers_refused(version) {
+            out.closes.push((conn, Close::Now));
+            return;
+        }
         let packet = Packet::ConnAck(ConnAck {
             session_present: false,
             reason_code: reason,

@@ -10,10 +10,10 @@ use crate::timers::{NEVER, Reminder};
 impl Session {
     /// When one and a half times its Keep Alive of silence are over [MQTT-3.1.2-22].
     fn keep_alive_due(&self) -> Moment {
-        if self.connection.is_none() || self.keep_alive == 0 {
+        if self.connection.is_none() || self.keep_alive_counted == 0 {
             return NEVER;
         }
-        self.last_packet.plus_millis(u64::from(self.keep_alive) * 1500)
+        self.last_packet.plus_millis(u64::from(self.keep_alive_counted) * 1500)
     }
 
     /// When it was offline for its Session Expiry Interval [MQTT-4.1.0-2].

@@ -10,7 +10,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use crate::outbox::Outbox;
-use crate::reason::{Dropped, Violation};
+use crate::reason::{Cause, Dropped, Violation};
 use crate::record::{Lsn, Record};
 use crate::session::Session;
 use crate::session::alias::InboundAliases;
@@ -63,6 +63,12 @@ impl Shard {
         if let Some(count) = self.stats.received.get_mut(publish.qos as usize) {
             *count += 1;
         }
+        if publish.qos > self.profile.maximum_qos() {
+            return Err(Violation::QoSNotSupported);
+        }
+        if publish.payload.len() > self.profile.payload_bytes_max() {
+            return Err(Violation::PayloadTooLarge);
+        }
         if publish.properties.subscription_identifier.is_some() {
             return Err(Violation::SubscriptionIdentifierFromClient);
         }
@@ -78,7 +84,7 @@ impl Shard {
             return Ok(());
         }
         if topic.starts_with('$') {
-            self.publish_reserved(index, topic, publish, out);
+            self.publish_reserved(now, index, topic, publish, out);
             return Ok(());
         }
         if publish.retain && !publish.payload.is_empty() && self.is_retained_full(topic) {
@@ -101,6 +107,7 @@ impl Shard {
         let mut properties = std::mem::take(&mut self.scratch);
         properties.clear();
         publish.properties.encode_forwarded(&mut properties);
+        let expiry = self.profile.message_expiry(publish.properties.message_expiry_interval);
         let session = self.session(index);
         let mut transit = Transit {
             topic,
@@ -109,10 +116,7 @@ impl Shard {
             qos: publish.qos,
             retain: publish.retain,
             publisher: session.key,
-            expires_at: publish
-                .properties
-                .message_expiry_interval
-                .map(|seconds| now.moment.plus_seconds(u64::from(seconds))),
+            expires_at: expiry.map(|seconds| now.moment.plus_seconds(u64::from(seconds))),
             accepted_unix_ms: now.unix_ms,
             received: None,
             parked: None,
@@ -126,8 +130,9 @@ impl Shard {
         }
         let published = self.publish(now, &mut transit, out);
         self.scratch = properties;
+        let is_nobody = !published.matched && self.profile.says_nobody();
         let reason =
-            if published.matched { ReasonCode::Success } else { ReasonCode::NoMatchingSubscribers };
+            if is_nobody { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success };
         self.answer_publish(index, publish, reason, published.gate, out);
     }
 
@@ -186,12 +191,17 @@ impl Shard {
 
     fn publish_reserved(
         &mut self,
+        now: Now,
         index: u32,
         topic: &str,
         publish: &Publish<'_>,
         out: &mut Outbox,
     ) {
         let is_taken = self.take_reserved(topic);
+        if !is_taken && self.profile.closes_on_denied_publish() {
+            self.end_connection(now, index, Cause::AuthError, out);
+            return;
+        }
         let reason = if is_taken { ReasonCode::Success } else { ReasonCode::NotAuthorized };
         self.answer_publish(index, publish, reason, None, out);
         if let (QoS::Two, Some(id), ReasonCode::Success) = (publish.qos, publish.packet_id, reason)

@@ -105,6 +105,8 @@ pub(crate) struct Session {
     pub(crate) expiry: u32,
     /// Keep Alive as the client asked for it, in seconds.
     pub(crate) keep_alive: u16,
+    /// Keep Alive that counts, in seconds; 0 is none.
+    pub(crate) keep_alive_counted: u16,
     pub(crate) connection: Option<Box<Connection>>,
     pub(crate) last_packet: Moment,
     /// When it was connected or disconnected, in milliseconds since 1970.

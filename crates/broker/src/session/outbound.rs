@@ -388,7 +388,7 @@ impl Shard {
         };
         let frame = PublishFrame {
             version: session.version,
-            dup: true,
+            dup: self.profile.marks_resent(),
             qos: held.qos,
             retain: held.retain,
             topic: &message.topic,

@@ -76,7 +76,16 @@ impl Shard {
         out: &mut Outbox,
     ) -> Result<(), Violation> {
         let identifier = subscribe.subscription_identifier.unwrap_or(0);
+        if identifier != 0 && !self.profile.takes_subscription_identifiers() {
+            return Err(Violation::SubscriptionIdentifierNotSupported);
+        }
         let too_many = subscribe.len() > self.limits.filters_per_subscribe_max;
+        if self.profile.closes_on_bad_filter(self.session(index).version) {
+            let is_bad = |request: SubscribeRequest<'_>| self.check_filter(request.filter).is_err();
+            if too_many || subscribe.requests().any(is_bad) {
+                return Err(Violation::TopicFilter);
+            }
+        }
         let mut codes = Codes::new();
         let mut waiting = SmallVec::new();
         let mut granted: Vec<Granted> = Vec::new();
@@ -121,6 +130,20 @@ impl Shard {
         if self.session(index).is_mqtt5() { reason.number() } else { 0x80 }
     }
 
+    /// The filter without its `$share` prefix and whether it has one, or why it is refused.
+    fn check_filter<'t>(&self, text: &'t str) -> Result<(&'t str, bool), ReasonCode> {
+        bitts_mqtt::check_filter(text).map_err(|_| ReasonCode::TopicFilterInvalid)?;
+        let shared = bitts_mqtt::shared_filter(text);
+        let inner = shared.as_ref().map_or(text, |shared| shared.filter);
+        if self.is_topic_too_long(inner) {
+            return Err(ReasonCode::TopicFilterInvalid);
+        }
+        if !self.profile.may_subscribe(inner) {
+            return Err(ReasonCode::NotAuthorized);
+        }
+        Ok((inner, shared.is_some()))
+    }
+
     fn subscribe_one(
         &mut self,
         now: Now,
@@ -131,18 +154,15 @@ impl Shard {
         out: &mut Outbox,
     ) -> Result<Granted, ReasonCode> {
         let text = request.filter;
-        bitts_mqtt::check_filter(text).map_err(|_| ReasonCode::TopicFilterInvalid)?;
-        let shared = bitts_mqtt::shared_filter(text);
-        let inner = shared.as_ref().map_or(text, |shared| shared.filter);
-        if self.is_topic_too_long(inner) {
-            return Err(ReasonCode::TopicFilterInvalid);
-        }
+        let (inner, shared) = self.check_filter(text)?;
         let found = self.session(index).find_subscription(text);
         if found.is_err() {
             self.has_room_for_filter(index, inner)?;
         }
+        let maximum_qos = self.profile.maximum_qos();
         let session = &mut self.sessions[index as usize];
-        let options = request.options;
+        let mut options = request.options;
+        options.qos = options.qos.min(maximum_qos);
         let filter = match found {
             Ok(at) => {
                 let held = &mut session.subscriptions[at];
@@ -174,7 +194,9 @@ impl Shard {
             RetainHandling::SendIfNew => fresh,
             RetainHandling::DoNotSend => false,
         };
-        let waits = if shared.is_some() {
+        let has_retained =
+            !shared && (self.profile.wildcards_get_retained() || !inner.contains(['+', '#']));
+        let waits = if shared {
             match self.join_group(now, index, &filter, Some(packet_id), out) {
                 None => true,
                 Some(true) => false,
@@ -188,7 +210,7 @@ impl Shard {
             self.router.hold(&filter, holder, fresh, persistent);
             false
         };
-        Ok(Granted { filter, qos: options.qos, scan: scan && shared.is_none(), waits })
+        Ok(Granted { filter, qos: options.qos, scan: scan && has_retained, waits })
     }
 
     /// A `$share` group took no more members: the subscription is none.
@@ -277,6 +299,12 @@ impl Shard {
     ) -> Result<(), Violation> {
         let mut codes = Codes::new();
         let mut ended: Vec<&str> = Vec::new();
+        let is_bad = |filter: &str| bitts_mqtt::check_filter(filter).is_err();
+        if self.profile.closes_on_bad_filter(self.session(index).version)
+            && unsubscribe.filters().any(is_bad)
+        {
+            return Err(Violation::TopicFilter);
+        }
         let before = self.lsn;
         for filter in unsubscribe.filters() {
             let reason = if bitts_mqtt::check_filter(filter).is_err() {
@@ -284,8 +312,10 @@ impl Shard {
             } else if self.unsubscribe_one(now, index, filter, out) {
                 ended.push(filter);
                 ReasonCode::Success
-            } else {
+            } else if self.profile.says_nobody() {
                 ReasonCode::NoSubscriptionExisted
+            } else {
+                ReasonCode::Success
             };
             codes.push(reason.number());
         }

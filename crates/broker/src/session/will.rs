@@ -77,14 +77,14 @@ impl Shard {
         let Some(will) = session.will.take() else { return };
         let (slot, client_id) = (session.slot, Arc::clone(&session.client_id));
         self.stats.wills_published += 1;
+        let will_expiry = self.profile.message_expiry(will.message_expiry_interval);
         let mut message = Message::clone(&will.message);
         message.accepted_unix_ms = now.unix_ms;
         if message.retain && !message.payload.is_empty() && self.is_retained_full(&message.topic) {
             self.stats.drop_one(Dropped::RetainedFull);
             message.retain = false;
         }
-        message.expires_at =
-            will.message_expiry_interval.map(|seconds| now.moment.plus_seconds(u64::from(seconds)));
+        message.expires_at = will_expiry.map(|seconds| now.moment.plus_seconds(u64::from(seconds)));
         let message = Arc::new(message);
         let published = Some(Arc::clone(&message));
         self.record(slot, Record::WillDone { client_id, published });

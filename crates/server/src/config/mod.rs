@@ -34,6 +34,9 @@ pub struct Config {
     pub tls: Option<crate::TlsFiles>,
     /// Shards, each with a thread of its own. Default 0: one for each core, at most 63.
     pub threads: u8,
+    /// Whose rules apply where the standard and AWS differ. Default the standard's; its limits are
+    /// [`bitts_broker::Limits::aws`].
+    pub profile: bitts_broker::Profile,
     /// AWS region, for ARNs. Default `us-east-1`.
     pub region: String,
     /// AWS account, for ARNs. Default `000000000000`.
@@ -53,6 +56,7 @@ impl Default for Config {
             https: None,
             tls: None,
             threads: 0,
+            profile: bitts_broker::Profile::Open,
             region: "us-east-1".to_owned(),
             account: "000000000000".to_owned(),
             server_limits: ServerLimits::default(),

@@ -63,10 +63,10 @@ impl Front {
             return Answer::error(&ApiError::new(ErrorKind::MethodNotAllowed, message), trace);
         }
         match path {
-            "/health/live" => self.health("live", true, trace),
+            "/health/live" => health("live", true, trace),
             "/health/ready" => {
                 let is_ready = !self.is_stopping.load(Ordering::Relaxed);
-                self.health(if is_ready { "ready" } else { "stopping" }, is_ready, trace)
+                health(if is_ready { "ready" } else { "stopping" }, is_ready, trace)
             }
             "/metrics" => self.metrics(trace).await,
             _ => match self.list_connections(request.uri().query(), trace).await {
@@ -74,11 +74,6 @@ impl Front {
                 Err(error) => Answer::error(&error, trace),
             },
         }
-    }
-
-    fn health(&self, status: &'static str, is_well: bool, trace: &Trace) -> Answer {
-        let answer = Answer::json(&Health { status, durability: "none" }, trace);
-        if is_well { answer } else { answer.with_status(StatusCode::SERVICE_UNAVAILABLE) }
     }
 
     async fn metrics(&self, trace: &Trace) -> Answer {
@@ -141,4 +136,9 @@ impl Front {
         };
         Ok(Answer::json(&page, trace))
     }
+}
+
+fn health(status: &'static str, is_well: bool, trace: &Trace) -> Answer {
+    let answer = Answer::json(&Health { status, durability: "none" }, trace);
+    if is_well { answer } else { answer.with_status(StatusCode::SERVICE_UNAVAILABLE) }
 }

@@ -40,7 +40,7 @@ use crate::tls::{ALPN_MQTT, ALPN_MQTT_CERTIFICATE, Tls};
 /// Threads of the runtime.
 const THREADS: usize = 2;
 /// A connection without a request is kept this long.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
 /// How often files are looked at for changes.
 const FILES_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
 /// How long nothing is accepted after the system had no descriptor left.
@@ -81,7 +81,7 @@ pub(crate) fn start(
     let is_stopping = AtomicBool::new(false);
     let front = Arc::new(Front { mesh, counters, limits, clock, is_stopping });
     let (stopping, stopped) = watch::channel(false);
-    let _inside = runtime.enter();
+    let inside = runtime.enter();
     let room = Arc::new(Semaphore::new(front.limits.http_connections_max));
     for (listener, tls) in listeners {
         let listener = Listener {
@@ -93,7 +93,7 @@ pub(crate) fn start(
         tokio::spawn(listener.accept(stopped.clone()));
     }
     drop(stopped);
-    drop(_inside);
+    drop(inside);
     Ok(Running { runtime, front, stopping })
 }
 

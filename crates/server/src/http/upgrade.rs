@@ -106,21 +106,22 @@ fn hand_over(upgraded: Upgraded, mesh: &Mesh, clock: Clock) {
             let stream = parts.io.into_inner().into_stream();
             move_to_shard(stream, Layers::websocket(None), &parts.read_buf, mesh, clock);
         }
-        Err(upgraded) => match upgraded.downcast::<TokioIo<Guard<TlsStream<TcpStream>>>>() {
-            Ok(parts) => {
-                let (stream, tls) = parts.io.into_inner().into_stream().into_inner();
-                let layers = Layers::websocket(Some(Box::new(tls)));
-                move_to_shard(stream, layers, &parts.read_buf, mesh, clock);
-            }
-            Err(_) => tracing::error!("an upgraded connection is of another kind"),
-        },
+        Err(upgraded) => {
+            let Ok(parts) = upgraded.downcast::<TokioIo<Guard<TlsStream<TcpStream>>>>() else {
+                tracing::error!("an upgraded connection is of another kind");
+                return;
+            };
+            let (stream, tls) = parts.io.into_inner().into_stream().into_inner();
+            let layers = Layers::websocket(Some(Box::new(tls)));
+            move_to_shard(stream, layers, &parts.read_buf, mesh, clock);
+        }
     }
 }
 
 /// Moves a connection to a shard; `early` was read of it, below the WebSocket.
 pub(super) fn move_to_shard(
     stream: TcpStream,
-    mut layers: Box<Layers>,
+    mut layers: Layers,
     early: &[u8],
     mesh: &Mesh,
     clock: Clock,
@@ -137,7 +138,7 @@ pub(super) fn move_to_shard(
     let mut early = early.to_vec();
     let len = layers.take_frames(&mut early);
     early.truncate(len);
-    let mut conn = Conn::new(stream, source, Some(layers), clock.now().moment);
+    let mut conn = Conn::new(stream, source, Some(Box::new(layers)), clock.now().moment);
     conn.partial = early;
     let shards = mesh.inboxes.len();
     let shard = ShardId((NEXT.fetch_add(1, Ordering::Relaxed) % shards) as u8);
