@@ -24,7 +24,7 @@ use crate::tls::TlsFiles;
 const CA_DAYS: i64 = 3_650;
 const SERVER_DAYS: i64 = 825;
 /// A server certificate that is older than this is made anew at the next start.
-const SERVER_RENEWED_AFTER: Duration = Duration::from_secs(700 * 24 * 3600);
+const SERVER_RENEWED_AFTER: Duration = Duration::from_hours(700 * 24);
 
 /// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]

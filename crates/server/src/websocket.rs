@@ -240,7 +240,7 @@ mod tests {
         match payload.len() {
             len @ 0..126 => bytes.push(0x80 | len as u8),
             len => {
-                bytes.push(0x80 | 126);
+                bytes.push(0x80 | 0x7E);
                 bytes.extend((len as u16).to_be_bytes());
             }
         }
@@ -297,7 +297,7 @@ mod tests {
     fn what_is_forbidden_ends_with_its_code() {
         let mut unmasked = vec![0x82, 1, b'x'];
         unmasked.extend(frame(0x82, b"x"));
-        let long_length = [vec![0x82, 0x80 | 126, 0, 1], MASK.to_vec(), vec![0]].concat();
+        let long_length = [vec![0x82, 0x80 | 0x7E, 0, 1], MASK.to_vec(), vec![0]].concat();
         for (bytes, code) in [
             (frame(0x81, b"text"), 1003),
             (unmasked, 1002),

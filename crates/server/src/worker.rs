@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::config::ServerLimits;
 use crate::conn::{Conn, Phase};
 use crate::greet::Greetings;
-use crate::mesh::{Mail, Mesh};
+use crate::mesh::{Inbox, Mail, Mesh};
 use crate::metrics::{Counters, Refusal};
 use crate::tls::Tls;
 use crate::write_buffer::Spares;
@@ -215,7 +215,7 @@ impl Worker {
             && self.own_mails.is_empty()
             && self.relieved.is_empty()
             && !self.may_accept();
-        let timeout = if is_idle && self.mesh.inbox(self.id).is_some_and(|own| own.may_sleep()) {
+        let timeout = if is_idle && self.mesh.inbox(self.id).is_some_and(Inbox::may_sleep) {
             self.next_due().map(|due| Duration::from_millis(due.millis_since(self.now.moment) + 1))
         } else if self.mesh.is_high() {
             Some(Duration::from_millis(1))

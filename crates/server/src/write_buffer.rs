@@ -37,6 +37,7 @@ pub(crate) struct WriteBuffer {
     /// How much of the first piece is written.
     written: usize,
     /// What follows `front`, where something large does.
+    #[expect(clippy::box_collection, reason = "few connections ever have it, all pay its place")]
     rest: Option<Box<VecDeque<Piece>>>,
     /// Bytes in all pieces.
     bytes: usize,

@@ -1,5 +1,7 @@
 //! The same MQTT through every listener: TCP, TLS, WebSocket, WebSocket in TLS, TLS by ALPN.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by it")]
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
