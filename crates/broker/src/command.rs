@@ -42,6 +42,8 @@ pub enum Command {
     },
     /// Publish a message that no client sent.
     Publish(NewMessage),
+    /// Publish a message of the server's own, under `$SYS`.
+    PublishSystem(NewMessage),
     /// The retained message of one topic.
     GetRetainedMessage {
         /// Exact Topic Name.
@@ -167,6 +169,11 @@ impl Shard {
                 self.list_subscriptions(&client_id, after.as_deref(), max)
             }
             Command::Publish(message) => self.publish_command(now, &message, out),
+            Command::PublishSystem(message) => {
+                self.publish_new(now, &message, out);
+                Reply::Done
+            }
+            Command::GetRetainedMessage { topic } if topic.starts_with('$') => Reply::NotFound,
             Command::GetRetainedMessage { topic } => {
                 self.retained.find(&topic, now.moment).map_or(Reply::NotFound, Reply::Retained)
             }

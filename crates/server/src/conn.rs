@@ -10,6 +10,7 @@ use bitts_mqtt::ProtocolVersion;
 use mio::net::TcpStream;
 
 use crate::layers::Layers;
+use crate::proxy::{NotProxied, Preamble};
 use crate::write_buffer::{Spares, WriteBuffer};
 
 /// Bytes one read may bring, and with that the work one connection may cause in one turn.
@@ -44,6 +45,8 @@ pub(crate) struct Conn {
     pub(crate) id: ConnId,
     pub(crate) phase: Phase,
     pub(crate) source: SocketAddr,
+    /// The header of the PROXY protocol that is to come first.
+    pub(crate) preamble: Option<Box<Preamble>>,
     /// TLS and WebSocket; none over plain TCP.
     pub(crate) layers: Option<Box<Layers>>,
     /// The beginning of a packet, or packets that wait for their turn.
@@ -79,6 +82,7 @@ impl Conn {
     ) -> Self {
         Self {
             stream,
+            preamble: None,
             layers,
             id: ConnId::default(),
             phase: Phase::Greeting,
@@ -110,6 +114,27 @@ impl Conn {
             Some(layers) => layers.read(&mut self.stream, room, self.is_read_closed),
         };
         (have + read, readiness)
+    }
+
+    /// Reads the header of the PROXY protocol, if one is to come first; `true` once it is through.
+    pub(crate) fn read_preamble(&mut self) -> Result<bool, NotProxied> {
+        let Some(preamble) = &mut self.preamble else { return Ok(true) };
+        let mut buffer = [0; 256];
+        loop {
+            let wanted = preamble.wanted().min(buffer.len());
+            let room = buffer.get_mut(..wanted).unwrap_or_default();
+            let (read, readiness) = read_plain(&mut self.stream, room, false);
+            match preamble.take(room.get(..read).unwrap_or_default(), self.source)? {
+                Some(source) => {
+                    self.source = source;
+                    self.preamble = None;
+                    return Ok(true);
+                }
+                None if readiness == Readiness::Ended => return Err(NotProxied),
+                None if read == 0 => return Ok(false),
+                None => {}
+            }
+        }
     }
 
     /// Whether the socket is still to take bytes.

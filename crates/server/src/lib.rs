@@ -14,7 +14,9 @@ mod listen;
 mod mesh;
 mod metrics;
 pub mod pki;
+mod proxy;
 mod read;
+mod sys;
 mod tls;
 mod websocket;
 mod worker;
@@ -104,8 +106,10 @@ impl Server {
         let placement = Placement::new((rand::random(), rand::random()), threads);
         let (mesh, polls) = mesh(placement, count)?;
         let clock = Clock::new();
-        let mut sockets = spread(count, mqtt, None);
-        for (shard, more) in sockets.iter_mut().zip(spread(count, mqtts, tls.as_ref())) {
+        let is_proxied = config.proxy_protocol;
+        let mut sockets = spread(count, mqtt, None, is_proxied);
+        for (shard, more) in sockets.iter_mut().zip(spread(count, mqtts, tls.as_ref(), is_proxied))
+        {
             shard.extend(more);
         }
         let shards = start_shards(config, &mesh, polls, sockets, &counters, clock)?;
@@ -114,6 +118,9 @@ impl Server {
         let http = http::start(fronts.collect(), config, mesh.clone(), counters, clock)?;
         if let Some(tls) = &tls {
             http.watch_files(Arc::clone(tls));
+        }
+        if config.profile == bitts_broker::Profile::Open {
+            http.publish_sys();
         }
         Ok(Running { listeners, mesh, shards, http, tls })
     }
@@ -146,9 +153,14 @@ fn listen(
 }
 
 /// Each shard's part of the sockets of one listener.
-fn spread(count: usize, sockets: Vec<TcpListener>, tls: Option<&Arc<Tls>>) -> Vec<Vec<Listener>> {
+fn spread(
+    count: usize,
+    sockets: Vec<TcpListener>,
+    tls: Option<&Arc<Tls>>,
+    is_proxied: bool,
+) -> Vec<Vec<Listener>> {
     let mut sockets = sockets.into_iter();
-    let next = |_| sockets.next().map(|socket| Listener::new(socket, tls.cloned()));
+    let next = |_| sockets.next().map(|socket| Listener::new(socket, tls.cloned(), is_proxied));
     (0..count).map(next).map(Vec::from_iter).collect()
 }
 

@@ -46,6 +46,8 @@ refusals! {
     ClosedBeforeConnect = "closed_before_connect";
     /// Its first packet is no CONNECT. [MQTT-3.1.0-1]
     NotConnect = "not_connect";
+    /// It does not begin with a header of the PROXY protocol.
+    NotProxied = "not_proxied";
     /// Its first packet names another protocol. [MQTT-3.1.2-1]
     NotMqtt = "not_mqtt";
 }

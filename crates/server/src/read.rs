@@ -40,6 +40,15 @@ impl Worker {
         let at = id.index as usize;
         let Some(conn) = self.conns.get_mut(at).filter(|conn| conn.id == id) else { return };
         conn.is_listed = false;
+        match conn.read_preamble() {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(_) => {
+                self.counters.refuse(Refusal::NotProxied);
+                self.drop_conn(id);
+                return;
+            }
+        }
         let have = conn.partial.len();
         // A large packet grows where it is, a cut one is completed in the shared buffer.
         let is_large = have >= READ_BYTES;

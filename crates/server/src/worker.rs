@@ -64,12 +64,18 @@ pub(crate) struct Listener {
     socket: TcpListener,
     /// Connections begin with a TLS handshake.
     tls: Option<Arc<Tls>>,
+    /// Connections begin with a header of the PROXY protocol.
+    is_proxied: bool,
     may_accept: bool,
 }
 
 impl Listener {
-    pub(crate) fn new(socket: std::net::TcpListener, tls: Option<Arc<Tls>>) -> Self {
-        Self { socket: TcpListener::from_std(socket), tls, may_accept: true }
+    pub(crate) fn new(
+        socket: std::net::TcpListener,
+        tls: Option<Arc<Tls>>,
+        is_proxied: bool,
+    ) -> Self {
+        Self { socket: TcpListener::from_std(socket), tls, is_proxied, may_accept: true }
     }
 }
 
@@ -343,7 +349,9 @@ impl Worker {
                 if !self.greetings.may_begin(source.ip(), &self.limits) {
                     self.counters.refuse(Refusal::AddressLimit);
                 } else if let Ok(layers) = layers {
-                    self.begin(Box::new(Conn::new(stream, source, layers, self.now.moment)));
+                    let mut conn = Conn::new(stream, source, layers, self.now.moment);
+                    conn.preamble = listener.is_proxied.then(Box::default);
+                    self.begin(Box::new(conn));
                 }
                 true
             }

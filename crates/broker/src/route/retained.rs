@@ -77,7 +77,7 @@ impl RetainedTable {
         self.count(change)
     }
 
-    /// One page of the table behind a topic, and whether more follow.
+    /// One page of the clients' part of the table behind a topic, and whether more follow.
     pub(crate) fn page(
         &self,
         after: Option<&str>,
@@ -86,7 +86,8 @@ impl RetainedTable {
     ) -> (Vec<Arc<Message>>, bool) {
         let lower = after.map_or(Bound::Unbounded, Bound::Excluded);
         let live = self.messages.range::<str, _>((lower, Bound::Unbounded));
-        let mut live = live.filter(|(_, message)| !message.is_expired(now));
+        let mut live =
+            live.filter(|(topic, message)| !topic.starts_with('$') && !message.is_expired(now));
         let page: Vec<_> =
             live.by_ref().take(max).map(|(_, message)| Arc::clone(message)).collect();
         let more = live.next().is_some();

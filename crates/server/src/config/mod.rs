@@ -32,6 +32,9 @@ pub struct Config {
     pub https: Option<SocketAddr>,
     /// Certificate and key of the listeners with TLS. Default none.
     pub tls: Option<crate::TlsFiles>,
+    /// Connections of all listeners begin with a header of the PROXY protocol, version 1 or 2, which
+    /// tells the client's address; one without is closed. Default no.
+    pub proxy_protocol: bool,
     /// Shards, each with a thread of its own. Default 0: one for each core, at most 63.
     pub threads: u8,
     /// Whose rules apply where the standard and AWS differ. Default the standard's; its limits are
@@ -55,6 +58,7 @@ impl Default for Config {
             http: Some(SocketAddr::from(([127, 0, 0, 1], 8830))),
             https: None,
             tls: None,
+            proxy_protocol: false,
             threads: 0,
             profile: bitts_broker::Profile::Open,
             region: "us-east-1".to_owned(),

@@ -1,8 +1,9 @@
 //! What is ours and not AWS's: health, metrics, and the list of connections.
 
+use std::sync::atomic::Ordering;
+
 use bitts_aws::api::{Connection, next_token};
 use bitts_aws::error::{ApiError, ErrorKind};
-use bitts_broker::Stats;
 use bitts_broker::command::{Command, Reply};
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
@@ -11,8 +12,7 @@ use serde::Serialize;
 use super::Front;
 use super::answer::{Answer, Trace};
 use super::data_plane::{connection, unavailable};
-use crate::metrics;
-use std::sync::atomic::Ordering;
+use crate::{metrics, sys};
 
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -77,15 +77,9 @@ impl Front {
     }
 
     async fn metrics(&self, trace: &Trace) -> Answer {
-        let Some(replies) = self.mesh.call_all(Command::Stats).await else {
+        let Some(stats) = sys::stats(&self.mesh).await else {
             return Answer::error(&unavailable(), trace);
         };
-        let mut stats = Stats::default();
-        for reply in replies {
-            if let Reply::Stats(one) = reply {
-                stats.add(&one);
-            }
-        }
         match metrics::text(stats, &self.counters) {
             Ok(text) => Answer::text(METRICS_TYPE, text, trace),
             Err(error) => {

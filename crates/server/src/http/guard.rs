@@ -14,6 +14,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::listener::Peer;
+
 const CONTENT_LENGTH: &[u8] = b"content-length";
 
 /// What the guard and the service of one connection tell each other.
@@ -41,7 +43,7 @@ impl Watch {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Guard<S> {
-    stream: S,
+    peer: Peer<S>,
     watch: Arc<Watch>,
     head_timeout: Duration,
     /// When the head that was begun must be complete.
@@ -51,13 +53,13 @@ pub(super) struct Guard<S> {
 }
 
 impl<S> Guard<S> {
-    pub(super) fn new(stream: S, watch: Arc<Watch>, head_timeout: Duration) -> Self {
+    pub(super) fn new(peer: Peer<S>, watch: Arc<Watch>, head_timeout: Duration) -> Self {
         let due = Some(Box::pin(tokio::time::sleep(head_timeout)));
-        Self { stream, watch, head_timeout, due, matched: Some(0) }
+        Self { peer, watch, head_timeout, due, matched: Some(0) }
     }
 
-    pub(super) fn into_stream(self) -> S {
-        self.stream
+    pub(super) fn into_peer(self) -> Peer<S> {
+        self.peer
     }
 
     fn scan(&mut self, bytes: &[u8]) {
@@ -100,7 +102,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let outcome = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let outcome = Pin::new(&mut self.peer.stream).poll_read(cx, buffer);
         if outcome.is_pending() {
             self.check_time(cx, 0)?;
         }
@@ -118,19 +120,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        Pin::new(&mut self.peer.stream).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Pin::new(&mut self.peer.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Pin::new(&mut self.peer.stream).poll_shutdown(cx)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.peer.stream.is_write_vectored()
     }
 
     fn poll_write_vectored(
@@ -138,6 +140,6 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guard<S> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        Pin::new(&mut self.peer.stream).poll_write_vectored(cx, slices)
     }
 }

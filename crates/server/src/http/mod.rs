@@ -7,9 +7,9 @@ mod admin;
 mod answer;
 mod data_plane;
 mod guard;
+mod listener;
 mod upgrade;
 
-use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,33 +18,25 @@ use std::time::Duration;
 use bitts_aws::error::{ApiError, ErrorKind};
 use hyper::body::Incoming;
 use hyper::header::{HOST, TRANSFER_ENCODING};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Request, Version};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
-use tokio_rustls::TlsAcceptor;
 
 use self::answer::{Answer, Response, Trace};
-use self::guard::{Guard, Watch};
+use self::guard::Watch;
+use self::listener::Listener;
 use crate::clock::Clock;
 use crate::config::{Config, ServerLimits};
-use crate::layers::Layers;
 use crate::mesh::Mesh;
 use crate::metrics::Counters;
-use crate::tls::{ALPN_MQTT, ALPN_MQTT_CERTIFICATE, Tls};
+use crate::sys;
+use crate::tls::Tls;
 
 /// Threads of the runtime.
 const THREADS: usize = 2;
-/// A connection without a request is kept this long.
-const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
 /// How often files are looked at for changes.
 const FILES_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
-/// How long nothing is accepted after the system had no descriptor left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What every request may use.
 #[derive(Debug)]
@@ -87,6 +79,7 @@ pub(crate) fn start(
         let listener = Listener {
             socket: TcpListener::from_std(listener)?,
             tls,
+            is_proxied: config.proxy_protocol,
             room: Arc::clone(&room),
             front: Arc::clone(&front),
         };
@@ -98,6 +91,11 @@ pub(crate) fn start(
 }
 
 impl Running {
+    /// Tells `$SYS` what changed, from now on.
+    pub(crate) fn publish_sys(&self) {
+        self.runtime.spawn(sys::publish(self.front.mesh.clone(), std::time::Instant::now()));
+    }
+
     /// Certificate and key are read again when their files change.
     pub(crate) fn watch_files(&self, tls: Arc<Tls>) {
         self.runtime.spawn(async move {
@@ -138,110 +136,7 @@ impl Running {
     }
 }
 
-/// One listening socket.
-#[derive(Debug)]
-struct Listener {
-    socket: TcpListener,
-    /// Connections begin with a TLS handshake, whose ALPN says what they speak.
-    tls: Option<Arc<Tls>>,
-    room: Arc<Semaphore>,
-    front: Arc<Front>,
-}
-
-impl Listener {
-    async fn accept(self, mut stopped: watch::Receiver<bool>) {
-        loop {
-            let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else { return };
-            let accepted = tokio::select! {
-                accepted = self.socket.accept() => accepted,
-                () = stop_is_asked(&mut stopped) => return,
-            };
-            match accepted {
-                Ok((stream, _)) => {
-                    let (front, tls) = (Arc::clone(&self.front), self.tls.clone());
-                    let stopped = stopped.clone();
-                    tokio::spawn(async move {
-                        match tls {
-                            None => serve(stream, front, stopped).await,
-                            Some(tls) => front.shake_hands(stream, &tls, stopped).await,
-                        }
-                        drop(permit);
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept HTTP connections");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    }
-}
-
-async fn stop_is_asked(stopped: &mut watch::Receiver<bool>) {
-    // Whoever would ask is gone: the same.
-    drop(stopped.wait_for(|stopped| *stopped).await);
-}
-
-async fn serve<S>(stream: S, front: Arc<Front>, mut stopped: watch::Receiver<bool>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let watch = Arc::new(Watch::default());
-    let io = TokioIo::new(Guard::new(stream, Arc::clone(&watch), front.limits.http_timeout));
-    let limits = &front.limits;
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE_TIMEOUT)
-        .max_buf_size(limits.http_head_bytes_max)
-        .max_headers(limits.http_headers_max)
-        .serve_connection(
-            io,
-            service_fn(|request| {
-                let (front, watch) = (Arc::clone(&front), Arc::clone(&watch));
-                async move {
-                    let response = front.answer(request, &watch).await;
-                    watch.end();
-                    Ok::<_, Infallible>(response)
-                }
-            }),
-        )
-        .with_upgrades();
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop_is_asked(&mut stopped) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "an HTTP connection broke");
-    }
-}
-
 impl Front {
-    /// TLS first; then MQTT goes to a shard, and everything else is HTTP.
-    async fn shake_hands(
-        self: Arc<Self>,
-        stream: TcpStream,
-        tls: &Tls,
-        stopped: watch::Receiver<bool>,
-    ) {
-        let accepting = TlsAcceptor::from(tls.all()).accept(stream);
-        let stream = match tokio::time::timeout(self.limits.http_timeout, accepting).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake broke"),
-            Err(_) => return tracing::debug!("a TLS handshake took too long"),
-        };
-        if matches!(stream.get_ref().1.alpn_protocol(), Some(ALPN_MQTT | ALPN_MQTT_CERTIFICATE)) {
-            let (stream, tls) = stream.into_inner();
-            let layers = Layers::tls(Box::new(tls));
-            upgrade::move_to_shard(stream, layers, &[], &self.mesh, self.clock);
-        } else {
-            serve(stream, self, stopped).await;
-        }
-    }
-
     /// Answers one request. What is not ours is the data plane's, so unknown paths get AWS's 404.
     async fn answer(&self, request: Request<Incoming>, watch: &Watch) -> Response {
         let trace = Trace::new();

@@ -21,6 +21,7 @@ use tokio_rustls::server::TlsStream;
 use super::Front;
 use super::answer::{Answer, Trace};
 use super::guard::Guard;
+use super::listener::Peer;
 use crate::clock::Clock;
 use crate::conn::Conn;
 use crate::layers::Layers;
@@ -103,32 +104,33 @@ fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
 fn hand_over(upgraded: Upgraded, mesh: &Mesh, clock: Clock) {
     match upgraded.downcast::<TokioIo<Guard<TcpStream>>>() {
         Ok(parts) => {
-            let stream = parts.io.into_inner().into_stream();
-            move_to_shard(stream, Layers::websocket(None), &parts.read_buf, mesh, clock);
+            let peer = parts.io.into_inner().into_peer();
+            move_to_shard(peer, Layers::websocket(None), &parts.read_buf, mesh, clock);
         }
         Err(upgraded) => {
             let Ok(parts) = upgraded.downcast::<TokioIo<Guard<TlsStream<TcpStream>>>>() else {
                 tracing::error!("an upgraded connection is of another kind");
                 return;
             };
-            let (stream, tls) = parts.io.into_inner().into_stream().into_inner();
+            let Peer { stream, source } = parts.io.into_inner().into_peer();
+            let (stream, tls) = stream.into_inner();
             let layers = Layers::websocket(Some(Box::new(tls)));
-            move_to_shard(stream, layers, &parts.read_buf, mesh, clock);
+            move_to_shard(Peer { stream, source }, layers, &parts.read_buf, mesh, clock);
         }
     }
 }
 
 /// Moves a connection to a shard; `early` was read of it, below the WebSocket.
 pub(super) fn move_to_shard(
-    stream: TcpStream,
+    peer: Peer<TcpStream>,
     mut layers: Layers,
     early: &[u8],
     mesh: &Mesh,
     clock: Clock,
 ) {
-    let moved = stream.peer_addr().and_then(|source| Ok((source, stream.into_std()?)));
-    let (source, stream) = match moved {
-        Ok(moved) => moved,
+    let Peer { stream, source } = peer;
+    let stream = match stream.into_std() {
+        Ok(stream) => stream,
         Err(error) => {
             tracing::debug!(%error, "an upgraded connection is gone");
             return;
