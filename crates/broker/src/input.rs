@@ -47,6 +47,8 @@ pub enum Loss {
     NotReading,
     /// A packet was begun and not finished in time.
     PacketTooSlow,
+    /// Its unfinished packet is the largest of more than all clients together may have begun.
+    UnreadBytes,
 }
 
 /// One event for a shard.

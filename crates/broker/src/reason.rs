@@ -50,6 +50,8 @@ pub enum Violation {
     NotReading,
     /// A packet was begun and not finished in time.
     PacketTooSlow,
+    /// Its unfinished packet is the largest of more than all clients together may have begun.
+    UnreadBytes,
 }
 
 impl Violation {
@@ -75,7 +77,7 @@ impl Violation {
             Self::TopicAliasUnknown => ReasonCode::ProtocolError,
             Self::TopicAliasBytes => ReasonCode::QuotaExceeded,
             Self::TopicTooLong => ReasonCode::TopicNameInvalid,
-            Self::NotReading | Self::PacketTooSlow => ReasonCode::QuotaExceeded,
+            Self::NotReading | Self::PacketTooSlow | Self::UnreadBytes => ReasonCode::QuotaExceeded,
         }
     }
 
@@ -101,6 +103,7 @@ impl Violation {
             Self::WebSocket => "websocket",
             Self::NotReading => "not_reading",
             Self::PacketTooSlow => "packet_too_slow",
+            Self::UnreadBytes => "unread_bytes",
         }
     }
 }

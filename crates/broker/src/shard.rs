@@ -185,6 +185,7 @@ impl Shard {
             Loss::Broken => Cause::ConnectionLost,
             Loss::NotReading => Cause::ClientError(Violation::NotReading),
             Loss::PacketTooSlow => Cause::ClientError(Violation::PacketTooSlow),
+            Loss::UnreadBytes => Cause::ClientError(Violation::UnreadBytes),
             Loss::SaidClose if self.profile.takes_close_for_goodbye() => {
                 self.discard_will(index);
                 Cause::ClientInitiated

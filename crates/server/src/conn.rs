@@ -54,6 +54,9 @@ pub(crate) struct Conn {
     /// Bytes of `partial` that count against the limit on connections without CONNECT.
     pub(crate) counted: usize,
     pub(crate) writes: WriteBuffer,
+    /// Bytes of `partial` and of `writes` that the thread has counted.
+    pub(crate) unread: usize,
+    pub(crate) unwritten: usize,
     /// Packets for it that wait for the store.
     pub(crate) gated: u32,
     /// Bytes are in `writes` that this turn has not tried to write.
@@ -90,6 +93,8 @@ impl Conn {
             partial: Vec::new(),
             counted: 0,
             writes: WriteBuffer::default(),
+            unread: 0,
+            unwritten: 0,
             gated: 0,
             is_dirty: false,
             is_listed: false,

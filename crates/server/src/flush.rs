@@ -14,6 +14,8 @@ use crate::write_buffer::SHARED_FROM;
 
 /// Packets in the outbox from which on it is performed before the turn ends.
 const FRAMES_LARGE: usize = 8_192;
+/// Unwritten bytes that make a connection slow while all together hold too many.
+const SLOW_FROM: usize = 16 << 10;
 /// Bytes of packets in the outbox from which on it is performed before the turn ends.
 const BYTES_LARGE: usize = 1 << 20;
 
@@ -195,7 +197,7 @@ impl Worker {
     /// Writes what a connection is to be sent, as far as it takes it.
     pub(crate) fn write(&mut self, id: ConnId) {
         let (now, limits) = (self.now.moment, &self.limits);
-        let (write_bytes_max, stall) = (limits.write_bytes_max, limits.stall_timeout);
+        let stall = limits.stall_timeout;
         let Some(conn) = self.conns.get_mut(id.index as usize).filter(|conn| conn.id == id) else {
             return;
         };
@@ -209,6 +211,10 @@ impl Worker {
             outcome = conn.write(&mut self.spares);
         }
         let left = conn.writes.len();
+        self.unwritten_bytes += left;
+        self.unwritten_bytes -= std::mem::replace(&mut conn.unwritten, left);
+        let is_much = self.unwritten_bytes > limits.unwritten_bytes_max / self.lanes.len().max(1);
+        let write_bytes_max = if is_much { SLOW_FROM } else { limits.write_bytes_max };
         if left < before || !conn.is_stall_watched {
             conn.taken_at = now;
         }

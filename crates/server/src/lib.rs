@@ -11,6 +11,7 @@ mod greet;
 mod http;
 mod layers;
 mod listen;
+mod memory;
 mod mesh;
 mod metrics;
 pub mod pki;
@@ -224,8 +225,9 @@ fn start_shards(
     counters: &Arc<Counters>,
     clock: Clock,
 ) -> io::Result<Vec<JoinHandle<io::Result<()>>>> {
-    let limits = Arc::new(config.server_limits.clone());
-    let shard_limits = config.limits.clone().per_shard(mesh.placement.shards());
+    let (core_limits, server_limits) = memory::divide(config);
+    let limits = Arc::new(server_limits);
+    let shard_limits = core_limits.per_shard(mesh.placement.shards());
     let mut shards = Vec::new();
     for (number, (poll, listeners)) in (0_u8..).zip(polls.into_iter().zip(sockets)) {
         let id = ShardId(number);

@@ -77,6 +77,7 @@ impl Worker {
         };
         let is_new = used > 0 || have == 0;
         self.keep(id, rest, is_new);
+        self.limit_unread_bytes();
         match then {
             Then::Wait if readiness == Readiness::Ended => self.on_ended(id),
             Then::Wait if readiness == Readiness::More => self.list(id),
@@ -156,12 +157,16 @@ impl Worker {
     fn keep(&mut self, id: ConnId, rest: Vec<u8>, is_new: bool) {
         let now = self.now.moment;
         let timeout = self.limits.packet_timeout.as_millis() as u64;
-        let Some(conn) = self.conn(id) else { return };
+        let Some(conn) = self.conns.get_mut(id.index as usize).filter(|conn| conn.id == id) else {
+            return;
+        };
         let held = rest.len();
         conn.partial = rest;
         if held > 0 && is_new {
             conn.begun_at = now;
         }
+        self.unread_bytes += held;
+        self.unread_bytes -= std::mem::replace(&mut conn.unread, held);
         match conn.phase {
             Phase::Greeting => {
                 let before = std::mem::replace(&mut conn.counted, held);
@@ -173,6 +178,16 @@ impl Worker {
                 self.packet_watch.set(now.plus_millis(timeout), id);
             }
             Phase::Open(_) | Phase::Closing => {}
+        }
+    }
+
+    /// Puts off the clients that hold the most bytes of packets that are not finished.
+    fn limit_unread_bytes(&mut self) {
+        while self.unread_bytes > self.limits.unread_bytes_max / self.lanes.len().max(1) {
+            let biggest = self.conns.iter().map(|(_, conn)| conn).max_by_key(|conn| conn.unread);
+            let Some(biggest) = biggest.map(|conn| conn.id) else { return };
+            self.handle(Input::Lost { conn: biggest, loss: Loss::UnreadBytes });
+            self.keep(biggest, Vec::new(), true);
         }
     }
 

@@ -115,6 +115,10 @@ pub(crate) struct Worker {
     pub(crate) durable: Lsn,
     pub(crate) gated: VecDeque<(Lsn, ConnId, Vec<u8>)>,
     pub(crate) gated_replies: VecDeque<(Lsn, ReplyId, Reply)>,
+    /// Bytes of all connections that are not written.
+    pub(crate) unwritten_bytes: usize,
+    /// Bytes of all connections that are the beginning of a packet.
+    pub(crate) unread_bytes: usize,
     pub(crate) packet_watch: Watch,
     pub(crate) stall_watch: Watch,
     pub(crate) linger_watch: Watch,
@@ -174,6 +178,8 @@ impl Worker {
             durable: Lsn::default(),
             gated: VecDeque::new(),
             gated_replies: VecDeque::new(),
+            unwritten_bytes: 0,
+            unread_bytes: 0,
             packet_watch: Watch::default(),
             stall_watch: Watch::default(),
             linger_watch: Watch::default(),
@@ -437,6 +443,8 @@ impl Worker {
         self.set_phase(id, Phase::Closing);
         self.conn(id)?;
         let mut conn = self.conns.remove(id.index as usize);
+        self.unwritten_bytes -= std::mem::take(&mut conn.unwritten);
+        self.unread_bytes -= std::mem::take(&mut conn.unread);
         if let Err(error) = self.poll.registry().deregister(&mut conn.stream) {
             tracing::debug!(%error, "cannot stop watching a connection");
         }

@@ -41,7 +41,8 @@ impl Field for Duration {
     }
 }
 
-/// The rows, and a function that does not compile while a field has none.
+/// The rows, and a pattern that does not compile while a field has none: the compiler then speaks of
+/// inaccessible fields.
 macro_rules! limit_keys {
     ($($set:ident: $limits:ident { $($name:literal $field:ident: $kind:expr;)* })*) => {
         pub(super) static LIMITS: &[Key] = &[$($(
@@ -78,6 +79,8 @@ limit_keys! {
         "connect-timeout" connect_timeout: Kind::Millis(100, HOUR_MS);
         "packet-timeout" packet_timeout: Kind::Millis(100, HOUR_MS);
         "write-bytes-max" write_bytes_max: Kind::Bytes(4 * KIB, 1024 * MIB);
+"unwritten-bytes-max" unwritten_bytes_max: Kind::Bytes(16 * KIB, TIB);
+        "unread-bytes-max" unread_bytes_max: Kind::Bytes(16 * KIB, TIB);
         "stall-timeout" stall_timeout: Kind::Millis(100, 24 * HOUR_MS);
         "linger" linger: Kind::Millis(0, 60_000);
         "drain-timeout" drain_timeout: Kind::Millis(0, HOUR_MS);

@@ -25,6 +25,12 @@ pub struct ServerLimits {
     /// Unwritten bytes of a connection above which its client gets no QoS 0 messages and nothing of
     /// its queue. Default 256 KiB.
     pub write_bytes_max: usize,
+    /// Unwritten bytes of all connections. Default 1 GiB. Above it a connection counts as slow from 16 KiB
+    /// on.
+    pub unwritten_bytes_max: usize,
+    /// Bytes of packets that were begun and not finished, of all connections. Default 1 GiB. At the limit
+    /// the client that holds most is put off, counted as `unread_bytes`.
+    pub unread_bytes_max: usize,
     /// Without a byte taken although there are some to send. Default 60 s. Later: close, counted as
     /// `not_reading`.
     pub stall_timeout: Duration,
@@ -56,6 +62,8 @@ impl Default for ServerLimits {
             connect_timeout: Duration::from_secs(10),
             packet_timeout: Duration::from_secs(30),
             write_bytes_max: 256 << 10,
+            unwritten_bytes_max: 1 << 30,
+            unread_bytes_max: 1 << 30,
             stall_timeout: Duration::from_mins(1),
             linger: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(5),

@@ -40,6 +40,9 @@ pub struct Config {
     /// Whose rules apply where the standard and AWS differ. Default the standard's; its limits are
     /// [`bitts_broker::Limits::aws`].
     pub profile: bitts_broker::Profile,
+    /// Bytes of the whole process. Default none: 70 % of the container or the machine. Queues, retained
+    /// messages and buffers of connections are each cut to a part of it.
+    pub memory_limit: Option<u64>,
     /// AWS region, for ARNs. Default `us-east-1`.
     pub region: String,
     /// AWS account, for ARNs. Default `000000000000`.
@@ -61,6 +64,7 @@ impl Default for Config {
             proxy_protocol: false,
             threads: 0,
             profile: bitts_broker::Profile::Open,
+            memory_limit: None,
             region: "us-east-1".to_owned(),
             account: "000000000000".to_owned(),
             server_limits: ServerLimits::default(),
