@@ -19,7 +19,9 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.split_first() {
         Some((command, rest)) if command == "scenarios" => scenarios(rest),
-        Some((command, rest)) if command == "world" => bitts_sim::world::command(rest),
+        Some((command, rest)) if command == "world" => {
+            bitts_sim::world::command(rest, &mut |line| say(&mut io::stdout(), line))
+        }
         _ => Err(USAGE.to_owned()),
     };
     match outcome {

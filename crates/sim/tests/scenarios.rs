@@ -20,7 +20,7 @@ fn every_scenario_passes_in_the_core() {
         let failures = run_everywhere(scenario);
         match (&scenario.expect_fail, failures.first()) {
             (None, Some(first)) => {
-                wrong.push(format!("{first}\n  ({} runs failed)", failures.len()))
+                wrong.push(format!("{first}\n  ({} runs failed)", failures.len()));
             }
             (Some(reason), None) => wrong.push(format!(
                 "{}:{}: {}: passes, although it is expected to fail: {reason}",

@@ -48,6 +48,8 @@ pub(crate) struct Conn {
     pub(crate) place: Option<(ShardId, ConnId)>,
     phase: Phase,
     partial: Vec<u8>,
+    /// Names the connection in events.
+    pub(crate) entropy: u128,
 }
 
 impl Conn {
@@ -62,7 +64,12 @@ impl Conn {
             place: None,
             phase: Phase::Greeting,
             partial: Vec::new(),
+            entropy: 0,
         }
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.phase == Phase::Closing
     }
 
     /// The server reads it: it was accepted, and is not in the mail to another shard.
@@ -197,11 +204,13 @@ impl Machine {
     }
 
     fn origin(&mut self, link: Link, shard: ShardId, assigned: bool) -> Origin {
+        let profile = self.options.profile;
         loop {
             self.next_entropy += 1;
             let entropy = self.next_entropy;
-            if !assigned || self.placement.owner_of(&assigned_client_id(entropy)) == shard {
+            if !assigned || self.placement.owner_of(&assigned_client_id(profile, entropy)) == shard {
                 let target = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1883);
+                self.conn(link).entropy = entropy;
                 return Origin { source: self.conn(link).source, target, entropy };
             }
         }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use bitts_broker::command::{Command, Reply};
 use bitts_broker::{
-    ConnId, Input, Interest, Limits, Loss, Lsn, Message, Moment, Now, Outbox, Parcel, Placement,
+    ConnId, Input, Interest, Limits, Loss, Lsn, Message, Moment, Now, Outbox, Parcel, Placement, Profile,
     ReplyId, Shard, ShardId,
 };
 
@@ -41,6 +41,8 @@ pub struct Options {
     pub inputs_per_turn: usize,
     /// Most bytes that arrive at once.
     pub bytes_per_read: usize,
+    /// Whose rules hold.
+    pub profile: Profile,
     /// The core's limits.
     pub limits: Limits,
     /// Places names on shards.
@@ -54,6 +56,7 @@ impl Default for Options {
             durability: Durability::AtOnce,
             inputs_per_turn: 1,
             bytes_per_read: usize::MAX,
+            profile: Profile::Open,
             limits: Limits::default(),
             hash_key: (0x5EED, 0xB177),
         }
@@ -137,7 +140,8 @@ impl Machine {
         let interest = Arc::new(Interest::new(&placement));
         let limits = options.limits.clone().per_shard(options.shards);
         let core = |number| Core {
-            shard: Shard::new(ShardId(number), placement, limits.clone(), Arc::clone(&interest)),
+            shard: Shard::new(ShardId(number), placement, limits.clone(), Arc::clone(&interest))
+                .with_profile(options.profile),
             out: Outbox::default(),
             inputs: 0,
             store: SimStore::new(options.durability),
@@ -225,6 +229,24 @@ impl Machine {
     #[must_use]
     pub fn unread(&self, link: Link) -> usize {
         self.conns.get(link.0).map_or(0, |conn| conn.received.len())
+    }
+
+    /// The random bits that name the connection in events; 0 before its CONNECT.
+    #[must_use]
+    pub fn entropy(&self, link: Link) -> u128 {
+        self.conns.get(link.0).map_or(0, |conn| conn.entropy)
+    }
+
+    /// Bytes that the client wrote and that have not arrived.
+    #[must_use]
+    pub fn under_way(&self, link: Link) -> usize {
+        self.conns.get(link.0).map_or(0, |conn| conn.sent.len())
+    }
+
+    /// Whether any shard still wants a topic.
+    #[must_use]
+    pub fn is_wanted(&self, topic: &str) -> bool {
+        !self.interest.shards_for(topic).is_empty()
     }
 
     /// How the server ended the connection, if it did.

@@ -34,12 +34,7 @@ impl Machine {
             self.put_frame(shard, frame.conn, &bytes);
         }
         let durable = self.core(shard).durable;
-        let mut last = None;
         for (lsn, frame) in &out.gated {
-            if last.is_some_and(|last| last > *lsn) {
-                self.faults.push(format!("a gate falls from {last:?} to {lsn:?}"));
-            }
-            last = Some(*lsn);
             let mut bytes = Vec::new();
             out.copy_frame(frame, &mut bytes);
             if *lsn <= durable && self.core(shard).gated.is_empty() {
@@ -75,6 +70,9 @@ impl Machine {
 
     fn put_frame(&mut self, shard: ShardId, conn: ConnId, bytes: &[u8]) {
         let Some(link) = self.link_of(shard, conn) else { return };
+        if self.conn(link).ended.is_some() {
+            self.faults.push(format!("{link:?} is sent {bytes:02x?} behind its end"));
+        }
         self.conn(link).received.extend_from_slice(bytes);
     }
 
@@ -88,11 +86,23 @@ impl Machine {
         let Some(link) = self.link_of(shard, conn) else { return };
         self.set_closing(link);
         match close {
-            Close::Flush => self.conn(link).ended = Some(Ended::Closed),
+            Close::Flush => self.end_if_written(shard, conn),
             Close::Now => {
                 self.release(link);
                 self.conn(link).ended = Some(Ended::Dropped);
             }
+        }
+    }
+
+    /// A connection that is to be closed ends when everything for it is written.
+    fn end_if_written(&mut self, shard: ShardId, conn: ConnId) {
+        if self.core(shard).gated.iter().any(|(_, held, _)| *held == conn) {
+            return;
+        }
+        if let Some(link) = self.link_of(shard, conn)
+            && self.conn(link).is_closing()
+        {
+            self.conn(link).ended = Some(Ended::Closed);
         }
     }
 
@@ -101,6 +111,7 @@ impl Machine {
         while self.core(shard).gated.front().is_some_and(|(lsn, ..)| *lsn <= durable) {
             if let Some((_, conn, bytes)) = self.core(shard).gated.pop_front() {
                 self.put_frame(shard, conn, &bytes);
+                self.end_if_written(shard, conn);
             }
         }
         while self.core(shard).gated_replies.front().is_some_and(|(lsn, ..)| *lsn <= durable) {

@@ -234,8 +234,10 @@ impl Wire for TcpWire {
         let address = self.broker.http.ok_or(Unsupported)?;
         let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(|_| Unsupported)?;
         let query = request.query.as_ref().map_or(String::new(), |query| format!("?{query}"));
-        let headers: String =
-            request.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let headers = request
+            .headers
+            .iter()
+            .fold(String::new(), |head, (name, value)| head + name + ": " + value + "\r\n");
         let head = format!(
             "{} {}{query} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
              content-length: {}\r\n{headers}\r\n",

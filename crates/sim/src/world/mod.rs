@@ -1,6 +1,324 @@
-//! Random worlds.
+//! Random worlds: many shards, many clients, everything interleaved by a seed, and checkers.
+//!
+//! A [`World`] is a [`Machine`] and clients that keep the rules of MQTT. Each step lets one thing
+//! happen: some bytes arrive, a shard takes mail, a store finishes, a client acts, the clock jumps.
+//! In the end everything comes to rest, and the checkers of `check` compare what clients saw with
+//! what they were promised. The same seed always makes the same world.
 
-/// Runs worlds as the command line asks; whether all were sound.
-pub fn command(arguments: &[String]) -> Result<bool, String> {
-    Err(format!("there are no worlds: {arguments:?}"))
+mod act;
+mod check;
+mod client;
+mod history;
+mod plan;
+mod random;
+mod read;
+mod rest;
+mod tap;
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use crate::machine::{Durability, Link, Machine, Step};
+use crate::packet::{Packet, Version, encode};
+
+use client::{Client, Stage};
+use history::History;
+use plan::Plan;
+use random::Random;
+use tap::Tap;
+
+/// The client that watches: it subscribes to Wills and events before anybody else is there.
+const MONITOR: usize = 0;
+/// Events shown with a failure.
+const SHOWN_MAX: usize = 100;
+/// Packets that a client leaves unread before its connection takes no more.
+const UNREAD_MAX: usize = 16;
+
+/// A world in which something was wrong.
+#[derive(Debug)]
+pub struct Unsound {
+    /// Its seed.
+    pub seed: u64,
+    /// What was wrong.
+    pub problem: String,
+    /// The last things that happened.
+    pub events: Vec<String>,
+}
+
+impl fmt::Display for Unsound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for event in &self.events {
+            writeln!(f, "  {event}")?;
+        }
+        writeln!(f, "seed {}: {}", self.seed, self.problem)?;
+        write!(f, "again: cargo run -p bitts-sim --release -- world --seed {}", self.seed)
+    }
+}
+
+/// What happened in a sound world.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Summary {
+    /// Connections that were accepted.
+    pub connections: usize,
+    /// Messages published.
+    pub messages: usize,
+    /// Messages that clients took.
+    pub deliveries: usize,
+    /// Wills published.
+    pub wills: usize,
+}
+
+/// Runs the world of a seed; a failing one runs again to tell what happened.
+pub fn run(seed: u64) -> Result<Summary, Box<Unsound>> {
+    World::new(seed, false).run().or_else(|_| {
+        let mut world = World::new(seed, true);
+        let problem = world.run().err().unwrap_or_else(|| "it is sound the second time".to_owned());
+        let events = std::mem::take(&mut world.trace).into();
+        Err(Box::new(Unsound { seed, problem, events }))
+    })
+}
+
+/// Runs the world of a seed and returns everything that happened in it, and what was wrong.
+#[must_use]
+pub fn trace(seed: u64) -> (Vec<String>, Result<Summary, String>) {
+    let mut world = World::new(seed, true);
+    world.trace_max = usize::MAX;
+    let outcome = world.run();
+    (world.trace.into(), outcome)
+}
+
+struct World {
+    plan: Plan,
+    machine: Machine,
+    schedule: Random,
+    network: Random,
+    workload: Random,
+    clock: Random,
+    clients: Vec<Client>,
+    tap: Tap,
+    history: History,
+    /// Publishes over HTTP whose answer has not come: reply and message.
+    publishing: Vec<(u64, usize)>,
+    /// Everything comes to rest: clients read and answer all.
+    is_resting: bool,
+    at: usize,
+    steps: Vec<Step>,
+    is_traced: bool,
+    trace: VecDeque<String>,
+    trace_max: usize,
+}
+
+impl World {
+    fn new(seed: u64, is_traced: bool) -> Self {
+        let plan = Plan::of(seed);
+        let mut workload = Random::new(seed, 4);
+        let mut clients = vec![Client::new("monitor".to_owned(), Version::V5)];
+        for number in 1..=plan.clients {
+            let version = if workload.chance(50) { Version::V5 } else { Version::V3 };
+            clients.push(Client::new(format!("client-{number}"), version));
+        }
+        Self {
+            machine: Machine::new(plan.options.clone()),
+            plan,
+            schedule: Random::new(seed, 2),
+            network: Random::new(seed, 3),
+            workload,
+            clock: Random::new(seed, 5),
+            clients,
+            tap: Tap::default(),
+            history: History::default(),
+            publishing: Vec::new(),
+            is_resting: false,
+            at: 0,
+            steps: Vec::new(),
+            is_traced,
+            trace: VecDeque::new(),
+            trace_max: SHOWN_MAX,
+        }
+    }
+
+    fn run(&mut self) -> Result<Summary, String> {
+        self.note(|world| format!("{:?}", world.plan));
+        self.begin()?;
+        for _ in 0..self.plan.steps {
+            self.step()?;
+        }
+        self.rest()?;
+        check::all(self)?;
+        self.end()?;
+        Ok(Summary {
+            connections: self.history.connections.len(),
+            messages: self.history.messages.len(),
+            deliveries: self.history.sessions.iter().map(|held| held.deliveries.len()).sum(),
+            wills: self.history.wills.len(),
+        })
+    }
+
+    /// The monitor subscribes before anything else happens.
+    fn begin(&mut self) -> Result<(), String> {
+        self.connect(MONITOR, client::Asked { clean_start: true, ..client::Asked::default() });
+        self.come_to_rest()?;
+        let filters = vec![("w/#".to_owned(), 2), ("$aws/events/presence/#".to_owned(), 1)];
+        self.subscribe(MONITOR, filters);
+        self.come_to_rest()
+    }
+
+    /// One thing happens.
+    fn step(&mut self) -> Result<(), String> {
+        self.at += 1;
+        match self.schedule.below(100) {
+            0..60 => self.step_machine(),
+            60..80 => {
+                let client = self.schedule.below(self.clients.len());
+                if client == MONITOR || !self.workload.chance(self.plan.laziness) {
+                    self.read_some(client)?;
+                }
+            }
+            80..97 => self.act(),
+            97..99 => self.call(),
+            _ => self.pass_time(),
+        }
+        self.observe()
+    }
+
+    fn step_machine(&mut self) {
+        let mut steps = std::mem::take(&mut self.steps);
+        self.machine.steps(&mut steps);
+        if self.plan.options.durability == Durability::Later && self.network.chance(70) {
+            // Stores are slow.
+            steps.retain(|step| !matches!(step, Step::Durable(_)));
+        }
+        if let Some(step) = self.schedule.pick(&steps) {
+            self.note(|_| format!("{step:?}"));
+            match step {
+                Step::Bytes(link) => {
+                    let all = self.machine.under_way(link);
+                    let some = 1 + self.network.below(all);
+                    let max = if self.network.chance(60) { all } else { some };
+                    self.machine.receive(link, max);
+                }
+                step => self.machine.step(step),
+            }
+        }
+        self.steps = steps;
+    }
+
+    fn pass_time(&mut self) {
+        let millis = match self.clock.below(10) {
+            0 => 60_000,
+            1..4 => 10_000,
+            _ => 1 + self.clock.below(1_000) as u64,
+        };
+        self.note(|_| format!("{millis} ms pass"));
+        self.machine.pass(millis);
+        if self.clock.chance(10) {
+            // Somebody sets the wall clock; events show it, nothing depends on it.
+            self.note(|_| "…".to_owned());
+        }
+    }
+
+    /// Takes what the server wrote, and tells it which connections are full.
+    fn observe(&mut self) -> Result<(), String> {
+        for (client, link, packet) in self.tap.take(&mut self.machine)? {
+            self.note(|_| format!("    -> client {client} {link:?}: {packet}"));
+            self.check_written(client, link, &packet)?;
+            if let Some(held) = self.clients.get_mut(client)
+                && held.link == Some(link)
+            {
+                held.unread.push_back(packet);
+            }
+        }
+        if let Some(fault) = self.machine.take_faults().first() {
+            return Err(fault.clone());
+        }
+        for client in 0..self.clients.len() {
+            self.tell_congestion(client);
+        }
+        self.take_replies();
+        Ok(())
+    }
+
+    fn tell_congestion(&mut self, client: usize) {
+        let Some(held) = self.clients.get_mut(client) else { return };
+        let Some(link) = held.link else { return };
+        let is_full = held.unread.len() > UNREAD_MAX && client != MONITOR;
+        let is_relieved = held.unread.len() <= UNREAD_MAX / 4;
+        if (is_full && !held.is_congested) || (is_relieved && held.is_congested) {
+            held.is_congested = is_full;
+            self.note(|_| format!("client {client} congested: {is_full}"));
+            self.machine.set_congested(link, is_full);
+        }
+    }
+
+    /// A client sends a packet.
+    fn send(&mut self, client: usize, packet: &Packet) {
+        let Some(held) = self.clients.get(client) else { return };
+        let (Some(link), version) = (held.link, held.version) else { return };
+        self.note(|_| format!("client {client} {link:?} > {packet}"));
+        let mut bytes = Vec::new();
+        encode(packet, version, &mut bytes);
+        self.machine.write(link, &bytes);
+    }
+
+    fn note(&mut self, what: impl FnOnce(&Self) -> String) {
+        if !self.is_traced {
+            return;
+        }
+        let line = format!("{:5} {}", self.at, what(self));
+        if self.trace.len() >= self.trace_max {
+            self.trace.pop_front();
+        }
+        self.trace.push_back(line);
+    }
+
+    /// The client that has this connection, unless it took another.
+    fn is_connected(&self, client: usize) -> bool {
+        self.clients.get(client).is_some_and(|held| held.stage == Stage::Connected)
+    }
+
+    fn link(&self, client: usize) -> Option<Link> {
+        self.clients.get(client)?.link
+    }
+}
+
+/// Runs worlds as the command line asks and prints what is wrong; whether all were sound.
+pub fn command(arguments: &[String], say: &mut dyn FnMut(&str)) -> Result<bool, String> {
+    let mut seeds = 200;
+    let mut first = 0;
+    let mut only = None;
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        let value = arguments.next().and_then(|value| value.parse::<u64>().ok());
+        let value = value.ok_or_else(|| format!("{argument} needs a number"))?;
+        match argument.as_str() {
+            "--seeds" => seeds = value,
+            "--first" => first = value,
+            "--seed" => only = Some(value),
+            other => return Err(format!("{other}: --seeds, --first or --seed is expected")),
+        }
+    }
+    if let Some(seed) = only {
+        let (events, outcome) = trace(seed);
+        events.iter().for_each(|event| say(event));
+        say(&format!("seed {seed}: {outcome:?}"));
+        return Ok(outcome.is_ok());
+    }
+    let mut unsound = 0;
+    let mut sum = Summary::default();
+    for seed in first..first + seeds {
+        match run(seed) {
+            Ok(summary) => {
+                sum.connections += summary.connections;
+                sum.messages += summary.messages;
+                sum.deliveries += summary.deliveries;
+                sum.wills += summary.wills;
+            }
+            Err(failure) => {
+                unsound += 1;
+                say(&failure.to_string());
+            }
+        }
+    }
+    say(&format!("{seeds} worlds from seed {first}: {unsound} unsound; {sum:?}"));
+    Ok(unsound == 0)
 }

@@ -1,0 +1,25 @@
+//! What must hold in every world; each checker is a file.
+
+mod delivery;
+mod durable;
+mod left;
+mod order;
+mod replay;
+mod retained;
+mod wills;
+
+use super::World;
+
+pub(super) use left::nothing_is_left;
+pub(super) use wills::wills;
+
+/// What must hold once everything has come to rest.
+pub(super) fn all(world: &mut World) -> Result<(), String> {
+    delivery::exactly_once(world)?;
+    delivery::at_least_once(world)?;
+    delivery::shared_once(world)?;
+    order::in_order(world)?;
+    retained::last_one_wins(world)?;
+    left::gauges_are_true(world)?;
+    replay::log_tells_all(world)
+}

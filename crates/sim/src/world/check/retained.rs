@@ -1,0 +1,44 @@
+//! A topic's retained message is the last one that its publisher sent.
+
+use bitts_broker::command::{Command, Reply};
+
+use crate::world::World;
+use crate::world::history::{History, Publisher};
+
+pub(super) fn last_one_wins(world: &mut World) -> Result<(), String> {
+    for topic in world.retained_topics() {
+        let command = Command::GetRetainedMessage { topic: topic.clone() };
+        let held = match world.ask(&topic, command)? {
+            Reply::Retained(message) => Some(message),
+            _ => None,
+        };
+        let number = held.as_ref().and_then(|message| History::number(&message.payload));
+        // Of several publishers any one may be last, but with its last message.
+        let mut last: Vec<(Publisher, usize)> = Vec::new();
+        for (number, sent) in world.history.messages.iter().enumerate() {
+            // What was not acknowledged may have been lost on the way, or not.
+            if sent.topic == topic && sent.retain {
+                last.retain(|(publisher, earlier)| {
+                    let is_sure = sent.acked_at.is_some();
+                    *publisher != sent.publisher || (!is_sure && *earlier != number)
+                });
+                last.push((sent.publisher, number));
+            }
+        }
+        let is_allowed = last.iter().any(|(_, last)| {
+            let sent = world.history.messages.get(*last);
+            let may_be_none = sent.is_some_and(|sent| sent.is_empty || sent.expires);
+            number == Some(*last) || (held.is_none() && may_be_none)
+        });
+        // QoS 1 that is sent again is kept again, also behind a QoS 2 that was taken the first time.
+        let is_again = number.and_then(|number| world.history.messages.get(number));
+        let is_allowed = is_allowed || is_again.is_some_and(|sent| sent.attempts > 1);
+        let is_sure = last.iter().any(|(_, number)| {
+            world.history.messages.get(*number).is_some_and(|sent| sent.acked_at.is_some())
+        });
+        if !is_allowed && (is_sure || held.is_some()) {
+            return Err(format!("{topic} holds {number:?}, not one of {last:?}"));
+        }
+    }
+    Ok(())
+}
