@@ -249,6 +249,12 @@ impl Machine {
         !self.interest.shards_for(topic).is_empty()
     }
 
+    /// Whether the server still listens to the connection.
+    #[must_use]
+    pub fn is_heard(&self, link: Link) -> bool {
+        self.conns.get(link.0).is_some_and(|conn| conn.ended.is_none() && !conn.is_closing())
+    }
+
     /// How the server ended the connection, if it did.
     #[must_use]
     pub fn ended(&self, link: Link) -> Option<Ended> {

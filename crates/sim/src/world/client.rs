@@ -54,8 +54,11 @@ pub(crate) struct Client {
     /// Packets that came and that it has not looked at.
     pub(crate) unread: VecDeque<Packet>,
     pub(crate) is_congested: bool,
-    /// Its next CONNECT must ask for Clean Start.
+    /// It left a connection before its CONNACK: until that is over, and one with Clean Start was
+    /// accepted, it does not know which session it has.
     pub(crate) is_in_doubt: bool,
+    /// Those connections.
+    pub(crate) left_early: Vec<Link>,
     pub(crate) outgoing: Vec<Outgoing>,
     /// QoS 2 identifiers of the server.
     pub(crate) received: BTreeSet<u16>,
@@ -80,6 +83,7 @@ impl Client {
             unread: VecDeque::new(),
             is_congested: false,
             is_in_doubt: false,
+            left_early: Vec::new(),
             outgoing: Vec::new(),
             received: BTreeSet::new(),
             subscribing: BTreeMap::new(),
@@ -90,11 +94,11 @@ impl Client {
     }
 
     /// Forgets its connection, and what does not outlive one.
-    ///
-    /// A client that leaves before its CONNACK does not know which session it has: it has to begin
-    /// a new one.
     pub(crate) fn leave(&mut self) {
-        self.is_in_doubt |= self.stage == Stage::Connecting;
+        if self.stage == Stage::Connecting {
+            self.is_in_doubt = true;
+            self.left_early.extend(self.link);
+        }
         self.stage = Stage::Away;
         self.link = None;
         self.connection = None;

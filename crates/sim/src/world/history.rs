@@ -120,6 +120,11 @@ impl History {
         payload
     }
 
+    /// Whether a removal of a retained message was sent more than once.
+    pub(crate) fn is_removed_again(&self, topic: &str) -> bool {
+        self.messages.iter().any(|sent| sent.topic == topic && sent.is_empty && sent.attempts > 1)
+    }
+
     /// The number in a payload.
     pub(crate) fn number(payload: &[u8]) -> Option<usize> {
         let digits = payload.strip_prefix(b"m")?;

@@ -68,7 +68,8 @@ impl World {
         let Some(held) = self.clients.get_mut(client) else { return Ok(()) };
         let Some(link) = held.link else { return Ok(()) };
         held.stage = Stage::Connected;
-        held.is_in_doubt = false;
+        held.left_early.retain(|link| self.machine.ended(*link).is_none());
+        held.is_in_doubt &= !held.left_early.is_empty();
         let maximum = packet.number("receive_maximum").unwrap_or(65_535);
         held.window = if held.version == Version::V5 { maximum as usize } else { 65_535 };
         if packet.session_present && held.asked.clean_start {

@@ -94,10 +94,10 @@ impl Tap {
                 held.client == *client
                     && *other != link
                     && held.has_connack
-                    && machine.ended(**other).is_none()
+                    && machine.is_heard(**other)
             });
             if let Some((other, _)) = other
-                && machine.ended(*link).is_none()
+                && machine.is_heard(*link)
             {
                 return Err(format!(
                     "two connections of client {client}: {other:?} is open while {link:?} opens"

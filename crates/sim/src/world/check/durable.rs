@@ -86,7 +86,7 @@ impl World {
             let session = client.session.and_then(|at| self.history.sessions.get(at));
             let is_sure = client.stage == crate::world::Stage::Connected
                 && client.unread.is_empty()
-                && client.link.is_some_and(|link| self.machine.ended(link).is_none());
+                && client.link.is_some_and(|link| self.machine.is_heard(link));
             session.filter(|session| session.persistent && is_sure).is_some_and(|session| {
                 session.held.iter().any(|held| {
                     held.until.is_none()

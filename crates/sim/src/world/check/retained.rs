@@ -32,7 +32,9 @@ pub(super) fn last_one_wins(world: &mut World) -> Result<(), String> {
         });
         // QoS 1 that is sent again is kept again, also behind a QoS 2 that was taken the first time.
         let is_again = number.and_then(|number| world.history.messages.get(number));
-        let is_allowed = is_allowed || is_again.is_some_and(|sent| sent.attempts > 1);
+        let is_allowed = is_allowed
+            || is_again.is_some_and(|sent| sent.attempts > 1)
+            || (held.is_none() && world.history.is_removed_again(&topic));
         let is_sure = last.iter().any(|(_, number)| {
             world.history.messages.get(*number).is_some_and(|sent| sent.acked_at.is_some())
         });

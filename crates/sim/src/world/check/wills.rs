@@ -19,6 +19,10 @@ pub(in crate::world) fn wills(world: &mut World) -> Result<(), String> {
             return Err(format!("Will m{number} was published {times} times"));
         }
     }
+    if world.plan.has_short_queues {
+        // The monitor may have missed events.
+        return Ok(());
+    }
     for connection in &world.history.connections {
         let Some((number, delay)) = connection.will else { continue };
         let is_published = world.history.wills.contains_key(&number);
