@@ -1,0 +1,72 @@
+//! Documents that are refused, each with its place (contract `policies.md` §1).
+
+use bitts_aws::policy::{Policy, PolicyLimits};
+
+fn problem(document: &str) -> String {
+    let parsed = Policy::parse("p", 1, document, &PolicyLimits::default());
+    parsed.map_or_else(|problem| problem.to_string(), |_| "none".to_owned())
+}
+
+fn statement(members: &str) -> String {
+    problem(&format!(r#"{{"Version":"2012-10-17","Statement":{{"Effect":"Allow",{members}}}}}"#))
+}
+
+#[test]
+fn what_is_wrong_in_a_statement_is_named() {
+    for (members, expected) in [
+        (r#""Action":"iot:Publish","Resource":"*""#, "none"),
+        (r#""Principal":"*""#, "unknown field `Principal`"),
+        (r#""Action":"*","Action":"*","Resource":"*""#, "duplicate field `Action`"),
+        (r#""Action":"*""#, "either Resource or NotResource"),
+        (r#""Action":"*","NotAction":"*","Resource":"*""#, "either Action or NotAction"),
+        (r#""Action":["*","Publish"],"Resource":"*""#, "Statement[0].Action[1]: `Publish`"),
+        (r#""Action":[],"Resource":"*""#, "Statement[0].Action: an empty list"),
+        (r#""Action":[["*"]],"Resource":"*""#, "invalid type: sequence"),
+        (r#""Action":1,"Resource":"*""#, "invalid type: integer"),
+        (r#""Action":"*","Resource":"topic/x""#, "Statement[0].Resource[0]: `topic/x`"),
+        (r#""Action":"*","Resource":"arn:${x""#, "Statement[0].Resource[0]: `${` without"),
+        (r#""Action":"*","Resource":"*","Condition":{"Equals":{"a":"b"}}"#, "unknown operator"),
+        (
+            r#""Action":"*","Resource":"*","Condition":{"StringEquals":{"iot:ConnectAttributes":"x"}}"#,
+            "use ForAllValues:",
+        ),
+        (
+            r#""Action":"*","Resource":"*","Condition":{"Bool":{"a":"yes"}}"#,
+            "Statement[0].Condition.Bool.a: `yes` is not true or false",
+        ),
+        (
+            r#""Action":"*","Resource":"*","Condition":{"Bool":{"a":true,"A":true}}"#,
+            "duplicate field `A`",
+        ),
+    ] {
+        let problem = statement(members);
+        assert!(problem.contains(expected), "{members}: {problem}");
+    }
+    let variables = format!(r#""Action":"*","Resource":"arn:{}""#, "${a}".repeat(17));
+    assert!(statement(&variables).contains("more than 16 variables"));
+}
+
+#[test]
+fn what_is_no_document_is_refused() {
+    let good = r#"{"Effect":"Allow","Action":"*","Resource":"*"}"#;
+    let many = format!("[{}]", vec![r#"{"Effect":"Deny"}"#; 10].join(","));
+    for document in [
+        String::new(),
+        "[]".to_owned(),
+        format!(r#"["2012-10-17",[{good}]]"#),
+        format!(r#"{{"Statement":{good}}}"#),
+        format!(r#"{{"Version":"2008-10-17","Statement":{good}}}"#),
+        r#"{"Version":"2012-10-17","Statement":[]}"#.to_owned(),
+        r#"{"Version":"2012-10-17","Statement":[["Allow"]]}"#.to_owned(),
+        format!(r#"{{"Version":"2012-10-17","Statement":{good}}}x"#),
+        format!(r#"{{"Version":"2012-10-17","Statement":{many}}}"#),
+        "[".repeat(2000),
+    ] {
+        assert_ne!(problem(&document), "none", "{document}");
+    }
+    let spaces = " ".repeat(3000);
+    let spaced = format!(r#"{{"Version":"2012-10-17",{spaces}"Statement":{good}}}"#);
+    assert_eq!(problem(&spaced), "none", "white space does not count");
+    let long = format!(r#"{{"Version":"2012-10-17","Statement":{good},"{}":1}}"#, "x".repeat(2048));
+    assert!(problem(&long).contains("2048 characters"));
+}
