@@ -208,7 +208,8 @@ impl Machine {
         loop {
             self.next_entropy += 1;
             let entropy = self.next_entropy;
-            if !assigned || self.placement.owner_of(&assigned_client_id(profile, entropy)) == shard {
+            if !assigned || self.placement.owner_of(&assigned_client_id(profile, entropy)) == shard
+            {
                 let target = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1883);
                 self.conn(link).entropy = entropy;
                 return Origin { source: self.conn(link).source, target, entropy };

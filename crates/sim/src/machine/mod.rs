@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use bitts_broker::command::{Command, Reply};
 use bitts_broker::{
-    ConnId, Input, Interest, Limits, Loss, Lsn, Message, Moment, Now, Outbox, Parcel, Placement, Profile,
-    ReplyId, Shard, ShardId,
+    ConnId, Input, Interest, Limits, Loss, Lsn, Message, Moment, Now, Outbox, Parcel, Placement,
+    Profile, ReplyId, Shard, ShardId,
 };
 
 pub use api::{Answer, Request};

@@ -60,6 +60,15 @@ impl fmt::Display for Packet {
             write!(f, " filter={}", Quoted(filter.filter.as_bytes()))?;
             if self.kind == Kind::Subscribe {
                 write!(f, " qos={}", filter.options & 3)?;
+                for (name, value) in [
+                    ("no_local", filter.options >> 2 & 1),
+                    ("rap", filter.options >> 3 & 1),
+                    ("rh", filter.options >> 4 & 3),
+                ] {
+                    if value > 0 {
+                        write!(f, " {name}={value}")?;
+                    }
+                }
             }
         }
         for (at, code) in self.codes.iter().enumerate() {

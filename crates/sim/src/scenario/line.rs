@@ -25,7 +25,7 @@ pub(crate) enum Action {
     /// `a < PACKET …`, `a <~ PACKET …`: the next packet, or any that came.
     Expect { actor: String, kind: Kind, fields: Vec<Field>, in_order: bool },
     /// `api < STATUS …`
-    Answer { actor: String, status: u16, fields: Vec<Field> },
+    Answer { actor: String, statuses: Vec<u16>, fields: Vec<Field> },
     /// `a < nothing`
     Nothing { actor: String },
     /// `a | closed`
@@ -290,9 +290,9 @@ fn expected(actor: String, rest: &str, in_order: bool) -> Result<Action, String>
     }
     let (first, after) = rest.split_once(' ').unwrap_or((rest, ""));
     let words = tokens(after)?;
-    if let Ok(status) = first.parse::<u16>() {
+    if let Ok(statuses) = first.split('|').map(str::parse).collect::<Result<Vec<u16>, _>>() {
         let fields = words.iter().map(field).collect::<Result<_, _>>()?;
-        return Ok(Action::Answer { actor, status, fields });
+        return Ok(Action::Answer { actor, statuses, fields });
     }
     let kind = Kind::from_name(first).ok_or_else(|| format!("`{first}` is no packet"))?;
     let mut fields: Vec<Field> = words.iter().map(field).collect::<Result<_, _>>()?;

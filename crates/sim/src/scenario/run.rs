@@ -186,11 +186,11 @@ impl Play<'_> {
             Action::Expect { actor, kind, fields, in_order } => {
                 self.expect(&actor, kind, &fields, in_order)?;
             }
-            Action::Answer { actor, status, fields } => {
+            Action::Answer { actor, statuses, fields } => {
                 let answer = self.wire.answer(&actor);
                 let (came, body) = answer.ok_or_else(|| "no response came".to_owned())?;
                 self.note(&actor, &format!("{came} {body}"));
-                if came != status {
+                if !statuses.contains(&came) {
                     return Err(Stop::Fail(format!("{actor} < {came} {body}")));
                 }
                 check_json(&body, &fields, &mut self.bound)

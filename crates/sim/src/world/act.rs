@@ -41,9 +41,10 @@ impl World {
 
     fn choose_connect(&mut self, client: usize) -> Asked {
         let version = self.clients.get(client).map_or(Version::V3, |held| held.version);
-        let is_in_doubt = self.clients.get(client).is_some_and(|held| {
-            held.is_in_doubt || held.stage == Stage::Connecting
-        });
+        let is_in_doubt = self
+            .clients
+            .get(client)
+            .is_some_and(|held| held.is_in_doubt || held.stage == Stage::Connecting);
         let clean_start = self.workload.chance(25) || is_in_doubt;
         let expiry = match version {
             Version::V5 => self.workload.pick(&[0, 10, 1_000]).unwrap_or(0),
@@ -167,7 +168,7 @@ impl World {
         let payload = if is_empty { Vec::new() } else { History::payload(number, len) };
         let packet_id = (qos > 0).then(|| held.free_id());
         let mut packet =
-            Packet { topic, payload, qos, retain, packet_id, ..Packet::new(Kind::Publish) };
+            Packet { qos, retain, topic, packet_id, payload, ..Packet::new(Kind::Publish) };
         if expires {
             packet.properties = property("message_expiry", 8);
         }

@@ -70,16 +70,15 @@ pub struct Summary {
 
 /// Runs the world of a seed; a failing one runs again to tell what happened.
 pub fn run(seed: u64) -> Result<Summary, Box<Unsound>> {
-    World::new(seed, false).run().or_else(|_| {
+    World::new(seed, false).run().map_err(|_| {
         let mut world = World::new(seed, true);
         let problem = world.run().err().unwrap_or_else(|| "it is sound the second time".to_owned());
         let events = std::mem::take(&mut world.trace).into();
-        Err(Box::new(Unsound { seed, problem, events }))
+        Box::new(Unsound { seed, problem, events })
     })
 }
 
 /// Runs the world of a seed and returns everything that happened in it, and what was wrong.
-#[must_use]
 pub fn trace(seed: u64) -> (Vec<String>, Result<Summary, String>) {
     let mut world = World::new(seed, true);
     world.trace_max = usize::MAX;
@@ -299,7 +298,9 @@ pub fn command(arguments: &[String], say: &mut dyn FnMut(&str)) -> Result<bool, 
     }
     if let Some(seed) = only {
         let (events, outcome) = trace(seed);
-        events.iter().for_each(|event| say(event));
+        for event in &events {
+            say(event);
+        }
         say(&format!("seed {seed}: {outcome:?}"));
         return Ok(outcome.is_ok());
     }

@@ -63,19 +63,22 @@ pub(super) fn at_least_once(world: &World) -> Result<(), String> {
 /// Whether a subscription that matches was there before the message was sent for the first time.
 pub(super) fn is_held_from_the_start(session: &SessionFacts, sent: &Sent) -> bool {
     session.held.iter().any(|held| {
-        held.from < sent.sent_at
+        held.qos > 0
+            && held.from < sent.sent_at
             && held.until.is_none_or(|until| until > sent.sent_at)
+            && !(held.no_local && sent.publisher == Publisher::Client(session.client))
             && matches(&held.filter, &sent.topic)
     })
 }
 
-/// Whether a subscription that matches was there from before the message was sent until it was taken.
+/// Whether a subscription that matches was there before the message was sent and still is: what is on
+/// its way to another shard may meet an UNSUBSCRIBE there.
 fn is_held_throughout(session: &SessionFacts, sent: &Sent) -> bool {
     session.held.iter().any(|held| {
         held.qos > 0
             && !held.filter.starts_with("$share/")
             && held.from < sent.sent_at
-            && sent.acked_at.is_some_and(|acked| held.until.is_none_or(|until| until > acked))
+            && held.until.is_none()
             && !(held.no_local && sent.publisher == Publisher::Client(session.client))
             && matches(&held.filter, &sent.topic)
     })

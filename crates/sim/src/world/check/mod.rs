@@ -2,6 +2,7 @@
 
 mod delivery;
 mod durable;
+mod events;
 mod left;
 mod order;
 mod replay;
@@ -20,6 +21,7 @@ pub(super) fn all(world: &mut World) -> Result<(), String> {
     delivery::shared_once(world)?;
     order::in_order(world)?;
     retained::last_one_wins(world)?;
+    events::tell_the_story(world)?;
     left::gauges_are_true(world)?;
     replay::log_tells_all(world)
 }
