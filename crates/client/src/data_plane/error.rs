@@ -192,7 +192,10 @@ impl Failure {
     /// Whether AWS's SDKs send such a request again.
     pub(super) fn is_retryable(&self) -> bool {
         match self {
-            Self::Refused(kind, refusal) => kind.is_retryable() || refusal.status == 502,
+            Self::Refused(kind, refusal) => {
+                *kind == ErrorKind::Throttling
+                    || matches!(refusal.status, 429 | 500 | 502 | 503 | 504)
+            }
             Self::Timeout(_) => true,
             Self::Transport(error) => {
                 matches!(error, TransportError::Connect { .. } | TransportError::Broken(_))

@@ -237,9 +237,10 @@ impl Client {
         let permit = Arc::clone(&self.requests).acquire_owned().await;
         let permit = permit.expect("the semaphore is never closed");
         let (reply, answer) = oneshot::channel();
-        let sent = self.commands.send(command(Waiter { reply, permit })).await;
+        // A command that cannot be sent comes back and goes at once, with its reply.
+        let sent = self.commands.send(command(Waiter { reply, permit })).await.is_ok();
         match (sent, answer.await) {
-            (Ok(()), Ok(result)) => result,
+            (true, Ok(result)) => result,
             _ => Err(RequestError::Ended(self.ended().await)),
         }
     }

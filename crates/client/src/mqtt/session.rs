@@ -620,3 +620,7 @@ fn answer_of(ack: &Ack<'_>) -> Answered {
         user_properties: decode_user_properties(&ack.user_properties),
     }
 }
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;
