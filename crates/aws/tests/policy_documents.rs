@@ -49,7 +49,7 @@ fn what_is_wrong_in_a_statement_is_named() {
 #[test]
 fn what_is_no_document_is_refused() {
     let good = r#"{"Effect":"Allow","Action":"*","Resource":"*"}"#;
-    let many = format!("[{}]", vec![r#"{"Effect":"Deny"}"#; 10].join(","));
+    let many = format!("[{}]", [r#"{"Effect":"Deny"}"#; 10].join(","));
     for document in [
         String::new(),
         "[]".to_owned(),
@@ -69,4 +69,8 @@ fn what_is_no_document_is_refused() {
     assert_eq!(problem(&spaced), "none", "white space does not count");
     let long = format!(r#"{{"Version":"2012-10-17","Statement":{good},"{}":1}}"#, "x".repeat(2048));
     assert!(problem(&long).contains("2048 characters"));
+    let limits = PolicyLimits { statements_max: 1, ..PolicyLimits::default() };
+    let two = format!(r#"{{"Version":"2012-10-17","Statement":[{good},{good}]}}"#);
+    let refused = Policy::parse("p", 1, &two, &limits).map_err(|problem| problem.to_string());
+    assert_eq!(refused.err().as_deref(), Some("more than 1 statements"));
 }
