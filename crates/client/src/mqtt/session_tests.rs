@@ -6,7 +6,10 @@ use bitts_mqtt::{Malformed, PublishProperties, UserProperties};
 
 use super::*;
 
-const NOW_KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// The default Keep Alive, half of it, and the least that is left of them.
+const KEEP_ALIVE: Duration = Duration::from_mins(1);
+const HALF_KEEP_ALIVE: Duration = Duration::from_secs(30);
+const A_MOMENT: Duration = Duration::from_millis(1);
 
 /// A session and what it asked for so far.
 struct Table {
@@ -456,15 +459,15 @@ fn what_is_not_mqtt_is_not_sent() {
 #[test]
 fn an_idle_connection_is_pinged_for_the_keep_alive() {
     let mut t = Table::v5();
-    t.wait(NOW_KEEP_ALIVE / 2);
+    t.wait(HALF_KEEP_ALIVE);
     t.publish(message_to("a"));
     t.sent();
-    t.wait(NOW_KEEP_ALIVE - Duration::from_millis(1));
+    t.wait(KEEP_ALIVE.saturating_sub(A_MOMENT));
     assert!(t.sent().is_empty(), "what is sent counts");
-    t.wait(Duration::from_millis(1));
+    t.wait(A_MOMENT);
     assert_eq!(t.sent(), ["PINGREQ"]);
     t.receive(&Packet::PingResp);
-    t.wait(NOW_KEEP_ALIVE);
+    t.wait(KEEP_ALIVE);
     assert_eq!(t.sent(), ["PINGREQ"]);
     assert!(t.session.end().is_none());
 }
@@ -473,10 +476,10 @@ fn an_idle_connection_is_pinged_for_the_keep_alive() {
 fn a_server_that_does_not_answer_a_ping_is_given_up() {
     let mut t = Table::v5();
     let ticket = t.publish(message("a", QoS::One));
-    t.wait(NOW_KEEP_ALIVE);
-    t.wait(NOW_KEEP_ALIVE / 2 - Duration::from_millis(1));
+    t.wait(KEEP_ALIVE);
+    t.wait(HALF_KEEP_ALIVE.saturating_sub(A_MOMENT));
     assert!(t.session.end().is_none());
-    t.wait(Duration::from_millis(1));
+    t.wait(A_MOMENT);
     assert_eq!(*t.end(), End::KeepAliveTimeout);
     let ended = Err(RequestError::Ended(End::KeepAliveTimeout));
     assert_eq!(t.done(), [(ticket, ended)]);
