@@ -1,7 +1,5 @@
 //! What a decision says of itself (contract `policies.md` §5, `missingContextValues`).
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use bitts_aws::policy::*;
 
 const DOCUMENT: &str = r#"{"Version":"2012-10-17","Statement":[
