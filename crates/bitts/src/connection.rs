@@ -15,6 +15,9 @@ const LIST_HEADER: [&str; 7] =
 
 #[derive(Args, Debug)]
 pub(crate) struct ConnectionCommand {
+    /// How to print [default: table on a terminal, else json].
+    #[arg(long, value_name = "FORMAT", global = true)]
+    output: Option<Format>,
     #[command(flatten)]
     endpoint: Endpoint,
     #[command(subcommand)]
@@ -28,7 +31,7 @@ enum Action {
         /// Only Client Identifiers that begin so.
         #[arg(long)]
         prefix: Option<String>,
-        /// Only clients that are connected; `--connected=false`: only those that are not.
+        /// Only clients that are connected; --connected=false: only those that are not.
         #[arg(
             long,
             value_name = "BOOL",
@@ -73,7 +76,7 @@ enum Action {
 impl ConnectionCommand {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let data_plane = self.endpoint.data_plane()?;
-        let format = self.endpoint.format();
+        let format = Format::or_by_terminal(self.output);
         match self.action {
             Action::List { prefix, connected, max_items } => {
                 let select = SelectConnections { prefix, connected, max_results: None };

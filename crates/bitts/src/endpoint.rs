@@ -8,15 +8,15 @@ use bitts_client::mqtt;
 use clap::Args;
 
 use crate::failure::Failure;
-use crate::output::Format;
 
 const DEFAULT_URL: &str = "http://127.0.0.1:8830";
 
-/// Options of every command that asks a server.
+/// Options of every command that asks a data plane.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Server")]
 pub(crate) struct Endpoint {
-    /// The server [default: `AWS_ENDPOINT_URL_IOT_DATA_PLANE`, else `AWS_ENDPOINT_URL`, else
-    /// <http://127.0.0.1:8830>].
+    /// The server [default: AWS_ENDPOINT_URL_IOT_DATA_PLANE, else AWS_ENDPOINT_URL, else port 8830
+    /// of this machine].
     #[arg(long, value_name = "URL", global = true)]
     endpoint_url: Option<String>,
     /// AWS region to sign for [default: that of the environment or profile, else us-east-1].
@@ -25,9 +25,6 @@ pub(crate) struct Endpoint {
     /// Profile of the shared AWS files to take the access key from.
     #[arg(long, value_name = "NAME", global = true)]
     profile: Option<String>,
-    /// How to print [default: table on a terminal, else json].
-    #[arg(long, value_name = "FORMAT", global = true)]
-    output: Option<Format>,
 }
 
 impl Endpoint {
@@ -35,10 +32,6 @@ impl Endpoint {
         self.config()
             .and_then(DataPlane::new)
             .map_err(|error| Failure::Usage(format!("no data plane to ask: {error}")))
-    }
-
-    pub(crate) fn format(&self) -> Format {
-        Format::or_by_terminal(self.output)
     }
 
     fn config(&self) -> Result<Config, ConfigError> {

@@ -22,9 +22,7 @@ const PAYLOAD_BYTES_MAX: u64 = 268_435_455;
 
 #[derive(Args, Debug)]
 pub(crate) struct PublishCommand {
-    #[command(flatten)]
-    endpoint: Endpoint,
-    /// Publish over MQTT, to this server: `127.0.0.1:1883`, `mqtt://HOST:PORT`.
+    /// Publish over MQTT, to this server: 127.0.0.1:1883, mqtt://HOST:PORT.
     #[arg(long, value_name = "ADDR")]
     mqtt: Option<String>,
     /// Topic Name.
@@ -32,7 +30,7 @@ pub(crate) struct PublishCommand {
     /// The payload, as text.
     #[arg(required_unless_present = "file", conflicts_with = "file")]
     payload: Option<String>,
-    /// Take the payload from a file; `-` is standard input.
+    /// Take the payload from a file; - is standard input.
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// 0, 1 or, over MQTT, 2.
@@ -59,6 +57,8 @@ pub(crate) struct PublishCommand {
     /// A User Property; may be repeated.
     #[arg(long = "user-property", value_name = "NAME=VALUE", value_parser = user_property)]
     user_properties: Vec<(String, String)>,
+    #[command(flatten)]
+    endpoint: Endpoint,
 }
 
 /// Payload Format Indicator.

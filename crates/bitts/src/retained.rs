@@ -14,6 +14,9 @@ use crate::publish::to_topic;
 
 #[derive(Args, Debug)]
 pub(crate) struct RetainedCommand {
+    /// How to print [default: table on a terminal, else json].
+    #[arg(long, value_name = "FORMAT", global = true)]
+    output: Option<Format>,
     #[command(flatten)]
     endpoint: Endpoint,
     #[command(subcommand)]
@@ -46,7 +49,7 @@ enum Action {
 impl RetainedCommand {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let data_plane = self.endpoint.data_plane()?;
-        let format = self.endpoint.format();
+        let format = Format::or_by_terminal(self.output);
         match self.action {
             Action::List { max_items } => {
                 let max_items = max_items.unwrap_or(usize::MAX);

@@ -16,10 +16,10 @@ use crate::output::{Format, escape, say};
 
 #[derive(Args, Debug)]
 pub(crate) struct SubscribeCommand {
-    /// Topic Filters, such as `lamps/+/state` or `$share/group/lamps/#`.
+    /// Topic Filters, such as lamps/+/state or $share/group/lamps/#.
     #[arg(required = true, value_name = "FILTER")]
     filters: Vec<String>,
-    /// The server: `127.0.0.1:1883`, `mqtt://HOST:PORT`, `mqtts://HOST:PORT`.
+    /// The server: 127.0.0.1:1883, mqtt://HOST:PORT, mqtts://HOST:PORT.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1883")]
     mqtt: String,
     /// Maximum QoS.

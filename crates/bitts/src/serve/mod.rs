@@ -4,6 +4,7 @@ mod flags;
 mod log;
 mod ready_file;
 
+use std::net::SocketAddr;
 use std::thread;
 
 use bitts_server::config::{Change, Settings, Sources};
@@ -53,8 +54,10 @@ fn serve(sources: &Sources, mut settings: Settings, filter: &LogFilter) -> Resul
     let mut signals = runtime.block_on(async { Signals::new() }).map_err(no_signals)?;
     let running =
         Server::start(&settings.config).map_err(|error| Failure::Refused(error.to_string()))?;
+    let listeners = running.listeners();
+    print(announcement(listeners, settings.ephemeral));
     let ready_file = settings.ready_file.as_ref().map(|path| {
-        ReadyFile::write(path, running.listeners())
+        ReadyFile::write(path, listeners)
             .map_err(|error| Failure::Refused(format!("{}: {error}", path.display())))
     });
     let ready_file = match ready_file.transpose() {
@@ -64,9 +67,7 @@ fn serve(sources: &Sources, mut settings: Settings, filter: &LogFilter) -> Resul
             return Err(failure);
         }
     };
-    if let Err(failure) = announce(running.listeners(), settings.ephemeral) {
-        tracing::warn!(?failure, "the listeners are not printed");
-    }
+    print(format!("Try: {}", to_try(listeners)));
     while let Asked::Reload = runtime.block_on(signals.next()) {
         reload(sources, &mut settings, filter);
     }
@@ -159,30 +160,45 @@ fn reload(sources: &Sources, settings: &mut Settings, filter: &LogFilter) {
     tracing::info!(changes = changes.len(), "configuration reloaded");
 }
 
-/// What is kept, the listeners, and a line to try.
-fn announce(listeners: Listeners, is_ephemeral: bool) -> Result<(), Failure> {
-    say(if is_ephemeral {
-        "Ephemeral: everything is in memory, and nothing outlives this process."
+/// Prints lines; a server whose output nobody reads serves on.
+fn print(lines: String) {
+    if let Err(failure) = say(&lines) {
+        tracing::warn!(?failure, "cannot print");
+    }
+}
+
+/// What is kept, and the listeners.
+fn announcement(listeners: Listeners, is_ephemeral: bool) -> String {
+    let kept = if is_ephemeral {
+        "Ephemeral: everything is in memory, and nothing outlives this process.\n\n"
     } else {
         "Nothing is kept: this version has no storage, so everything is in memory and ends with \
-         this process."
-    })?;
-    say("")?;
-    let mut to_try = None;
-    if let Some(address) = listeners.mqtt {
-        say(&format!("  mqtt  {address:<21}  MQTT 3.1.1 and 5"))?;
-        to_try = Some(format!("bitts subscribe '#' --mqtt {address}"));
+         this process.\n\n"
+    };
+    let rows = [
+        ("mqtt", listeners.mqtt, "MQTT 3.1.1 and 5"),
+        ("mqtts", listeners.mqtts, "MQTT 3.1.1 and 5 over TLS"),
+        ("http", listeners.http, "data plane, MQTT over WebSocket at /mqtt, /health, /metrics"),
+        ("https", listeners.https, "the same over TLS, and MQTT by ALPN"),
+    ];
+    let row = |(name, address, serves): (_, Option<SocketAddr>, _)| {
+        Some(format!("  {name:<5}  {:<21}  {serves}\n", address?))
+    };
+    rows.into_iter().filter_map(row).fold(kept.to_owned(), |text, row| text + &row)
+}
+
+/// A command that works as it stands.
+fn to_try(listeners: Listeners) -> String {
+    match (listeners.http, listeners.mqtt) {
+        (Some(http), _) => {
+            let endpoint = match http.to_string().as_str() {
+                "127.0.0.1:8830" => String::new(),
+                address => format!(" --endpoint-url http://{address}"),
+            };
+            let publish = format!("bitts publish greetings hello --retain{endpoint}");
+            format!("{publish} && bitts retained list{endpoint}")
+        }
+        (None, Some(mqtt)) => format!("bitts subscribe '#' --mqtt {mqtt}"),
+        (None, None) => "bitts demo".to_owned(),
     }
-    if let Some(address) = listeners.http {
-        say(&format!("  http  {address:<21}  data plane, /health/ready, /metrics"))?;
-        let endpoint = match address.to_string().as_str() {
-            "127.0.0.1:8830" => String::new(),
-            address => format!(" --endpoint-url http://{address}"),
-        };
-        to_try = Some(format!(
-            "bitts publish greetings hello --retain{endpoint} && bitts retained list{endpoint}"
-        ));
-    }
-    say("")?;
-    to_try.map_or(Ok(()), |line| say(&format!("Try: {line}")))
 }

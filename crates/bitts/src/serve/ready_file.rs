@@ -45,9 +45,13 @@ struct Ready {
     #[serde(skip_serializing_if = "Option::is_none")]
     mqtt: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    mqtts: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     http: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    https: Option<SocketAddr>,
 }
 
-fn text(Listeners { mqtt, http, .. }: Listeners) -> io::Result<String> {
-    Ok(serde_json::to_string(&Ready { mqtt, http })? + "\n")
+fn text(Listeners { mqtt, mqtts, http, https }: Listeners) -> io::Result<String> {
+    Ok(serde_json::to_string(&Ready { mqtt, mqtts, http, https })? + "\n")
 }

@@ -38,7 +38,7 @@ const DATA_DIR: &str = "storage on disk has not landed, everything is kept in me
 const TLS: &str = "TLS has not landed; put a proxy that ends TLS in front, or use \"off\"";
 const PROFILE: &str = "AWS's limits and refusals have not landed; \"open\" is the only profile";
 const AUTH: &str = "deciding on signatures and policies has not landed; \"open\" lets anyone in";
-const MEMORY: &str = "a budget for the whole process has not landed; the limits in [limits] hold";
+const MEMORY: &str = "choosing it has not landed; it is 70 % of the container or the machine";
 const CLOCK: &str = "moving the clock by HTTP has not landed";
 
 const LOG: &str = "a level (off, error, warn, info, debug, trace) or levels of targets such as \

@@ -79,7 +79,7 @@ limit_keys! {
         "connect-timeout" connect_timeout: Kind::Millis(100, HOUR_MS);
         "packet-timeout" packet_timeout: Kind::Millis(100, HOUR_MS);
         "write-bytes-max" write_bytes_max: Kind::Bytes(4 * KIB, 1024 * MIB);
-"unwritten-bytes-max" unwritten_bytes_max: Kind::Bytes(16 * KIB, TIB);
+        "unwritten-bytes-max" unwritten_bytes_max: Kind::Bytes(16 * KIB, TIB);
         "unread-bytes-max" unread_bytes_max: Kind::Bytes(16 * KIB, TIB);
         "stall-timeout" stall_timeout: Kind::Millis(100, 24 * HOUR_MS);
         "linger" linger: Kind::Millis(0, 60_000);

@@ -171,30 +171,38 @@ struct Overlay {
     origin: Origin,
 }
 
-/// Of two for one key, the later wins.
+/// Of two for one key, the later wins; what wins is checked first.
 fn overlay(sources: &Sources) -> Result<Vec<Overlay>, ConfigError> {
-    let mut overlay = Vec::new();
-    let mut variables: Vec<_> = sources.environment.iter().collect();
+    let flags = from_flags(&sources.flags)?;
+    let mut overlay = from_environment(&sources.environment)?;
+    overlay.extend(flags);
+    Ok(overlay)
+}
+
+fn from_flags(flags: &[(&'static str, String)]) -> Result<Vec<Overlay>, ConfigError> {
+    let checked = flags.iter().map(|(name, text)| {
+        let origin = Origin::Flag(name);
+        let key = keys()
+            .find(|key| key.name == *name && key.is_flag())
+            .ok_or_else(|| ConfigError::at(&origin, name, "not a flag of bitts serve"))?;
+        Ok(Overlay { key, value: parse(key, Given::Bare(text), &origin)?, origin })
+    });
+    checked.collect()
+}
+
+fn from_environment(variables: &[(String, String)]) -> Result<Vec<Overlay>, ConfigError> {
+    let mut variables: Vec<_> =
+        variables.iter().filter(|(name, _)| !is_made_by_kubernetes(name)).collect();
     variables.sort();
-    for (variable, text) in variables {
-        if is_made_by_kubernetes(variable) {
-            continue;
-        }
+    let checked = variables.into_iter().map(|(variable, text)| {
         let key = keys().find(|key| key.variable() == *variable).ok_or_else(|| {
             let known = nearest(variable, keys().map(Key::variable));
             ConfigError::new(format!("{variable}: not a variable of bitts{known}"))
         })?;
         let origin = Origin::Variable(variable.clone());
-        overlay.push(Overlay { key, value: parse(key, Given::Bare(text), &origin)?, origin });
-    }
-    for (name, text) in &sources.flags {
-        let origin = Origin::Flag(name);
-        let key = keys()
-            .find(|key| key.name == *name && key.is_flag())
-            .ok_or_else(|| ConfigError::at(&origin, name, "not a flag of bitts serve"))?;
-        overlay.push(Overlay { key, value: parse(key, Given::Bare(text), &origin)?, origin });
-    }
-    Ok(overlay)
+        Ok(Overlay { key, value: parse(key, Given::Bare(text), &origin)?, origin })
+    });
+    checked.collect()
 }
 
 fn parse(key: &Key, given: Given<'_>, origin: &Origin) -> Result<Value, ConfigError> {

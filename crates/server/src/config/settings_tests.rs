@@ -211,6 +211,12 @@ fn a_value_that_another_wins_over_is_checked_too() {
     let sources = flags(&[("threads", "2")]);
     let error = load_file("threads = 64\n", &sources).expect_err("refused").to_string();
     assert_eq!(error, "bitts.toml:1: threads: expected an integer from 0 to 63, found 64");
+    let mut sources = environment(&[("BITTS_THREADS", "65")]);
+    let error = load_file("threads = 64\n", &sources).expect_err("refused").to_string();
+    assert!(error.starts_with("BITTS_THREADS: "), "what wins is checked first: {error}");
+    sources.flags = flags(&[("threads", "66")]).flags;
+    let error = load_file("threads = 64\n", &sources).expect_err("refused").to_string();
+    assert!(error.starts_with("--threads: "), "what wins is checked first: {error}");
 }
 
 #[test]
