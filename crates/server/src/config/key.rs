@@ -108,7 +108,7 @@ static KEYS: &[Key] = &[
     },
     Key {
         name: "http",
-        about: "Data plane, WebSocket, health, metrics: an address, or off; port 0 picks a free one",
+        about: "Data plane, WebSocket, health, metrics: an address, or off; port 0 picks one",
         kind: Kind::Address,
         scope: Scope::Start,
         apply: |settings, value| settings.config.http = value.address(),

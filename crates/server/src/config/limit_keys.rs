@@ -41,8 +41,8 @@ impl Field for Duration {
     }
 }
 
-/// The rows, and a pattern that does not compile while a field has none: the compiler then speaks of
-/// inaccessible fields.
+/// The rows, and a pattern that does not compile while a field has none: the compiler then speaks
+/// of inaccessible fields.
 macro_rules! limit_keys {
     ($($set:ident: $limits:ident { $($name:literal $field:ident: $kind:expr;)* })*) => {
         pub(super) static LIMITS: &[Key] = &[$($(

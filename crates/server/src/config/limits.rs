@@ -25,11 +25,11 @@ pub struct ServerLimits {
     /// Unwritten bytes of a connection above which its client gets no QoS 0 messages and nothing of
     /// its queue. Default 256 KiB.
     pub write_bytes_max: usize,
-    /// Unwritten bytes of all connections. Default 1 GiB. Above it a connection counts as slow from 16 KiB
-    /// on.
+    /// Unwritten bytes of all connections. Default 1 GiB. Above it a connection counts as slow from
+    /// 16 KiB on.
     pub unwritten_bytes_max: usize,
-    /// Bytes of packets that were begun and not finished, of all connections. Default 1 GiB. At the limit
-    /// the client that holds most is put off, counted as `unread_bytes`.
+    /// Bytes of packets that were begun and not finished, of all connections. Default 1 GiB. At the
+    /// limit the client that holds most is put off, counted as `unread_bytes`.
     pub unread_bytes_max: usize,
     /// Without a byte taken although there are some to send. Default 60 s. Later: close, counted as
     /// `not_reading`.

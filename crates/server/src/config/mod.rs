@@ -32,16 +32,16 @@ pub struct Config {
     pub https: Option<SocketAddr>,
     /// Certificate and key of the listeners with TLS. Default none.
     pub tls: Option<crate::TlsFiles>,
-    /// Connections of all listeners begin with a header of the PROXY protocol, version 1 or 2, which
-    /// tells the client's address; one without is closed. Default no.
+    /// Connections of all listeners begin with a header of the PROXY protocol, version 1 or 2,
+    /// which tells the client's address; one without is closed. Default no.
     pub proxy_protocol: bool,
     /// Shards, each with a thread of its own. Default 0: one for each core, at most 63.
     pub threads: u8,
     /// Whose rules apply where the standard and AWS differ. Default the standard's; its limits are
     /// [`bitts_broker::Limits::aws`].
     pub profile: bitts_broker::Profile,
-    /// Bytes of the whole process. Default none: 70 % of the container or the machine. Queues, retained
-    /// messages and buffers of connections are each cut to a part of it.
+    /// Bytes of the whole process. Default none: 70 % of the container or the machine. Queues,
+    /// retained messages and buffers of connections are each cut to a part of it.
     pub memory_limit: Option<u64>,
     /// AWS region, for ARNs. Default `us-east-1`.
     pub region: String,
