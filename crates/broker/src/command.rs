@@ -186,7 +186,7 @@ impl Shard {
             }
             Command::Stats => Reply::Stats(Box::new(self.stats())),
         };
-        if self.is_pending(out) && before > self.durable {
+        if self.is_pending(out) && before > self.gates.durable {
             out.gated_replies.push((before, reply, answer));
         } else {
             out.replies.push((reply, answer));

@@ -144,9 +144,12 @@ impl Shard {
         lsn
     }
 
-    /// Whether a new retained message is beyond the limit; replacing one of ours never is.
+    /// Whether a retained message is beyond the limit, as far as this shard knows: replacing one never
+    /// is, and of topics of other shards their owners decide.
     pub(crate) fn is_retained_full(&self, topic: &str) -> bool {
-        self.interest.is_retained_full(&self.limits) && !self.retained.contains(topic)
+        self.interest.is_retained_full(&self.limits)
+            && self.placement.owner_of(topic) == self.id
+            && !self.retained.contains(topic)
     }
 
     /// Publishes a message that no client sent.

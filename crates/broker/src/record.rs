@@ -16,6 +16,16 @@ use crate::slot::Slot;
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Lsn(pub u64);
 
+/// What of a shard is durable, and what waits for it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Gates {
+    /// Everything up to this position is durable.
+    pub(crate) durable: Lsn,
+    /// The highest position that a frame of the shard waits for. Later ones wait for no less, so that
+    /// what waits is one queue.
+    pub(crate) highest: Lsn,
+}
+
 /// Records that hold together: all of them become durable, or none.
 #[derive(Clone, Debug)]
 pub struct Batch {

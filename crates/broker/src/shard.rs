@@ -17,7 +17,7 @@ use crate::outbox::Outbox;
 use crate::presence::Disconnects;
 use crate::profile::Profile;
 use crate::reason::{Cause, Stats, Violation};
-use crate::record::{Batch, Lsn, Record};
+use crate::record::{Batch, Gates, Lsn, Record};
 use crate::route::retained::RetainedTable;
 use crate::route::share::Groups;
 use crate::route::{Interest, Matches, Router};
@@ -57,7 +57,7 @@ pub struct Shard {
     pub(crate) next_generation: u32,
     /// The position of the batch that this input fills, and what is known to be durable.
     pub(crate) lsn: Lsn,
-    pub(crate) durable: Lsn,
+    pub(crate) gates: Gates,
     pending: Vec<(Slot, Record)>,
     /// Kept between messages for its capacity.
     pub(crate) matches: Matches,
@@ -88,7 +88,7 @@ impl Shard {
             connected: 0,
             next_generation: 0,
             lsn: Lsn(1),
-            durable: Lsn(0),
+            gates: Gates::default(),
             pending: Vec::new(),
             matches: Matches::default(),
             scratch: Vec::new(),
@@ -122,7 +122,7 @@ impl Shard {
             Input::Congested { conn } => self.on_congested(conn),
             Input::Writable { conn } => self.on_writable(now, conn, out),
             Input::Command { command, reply } => self.on_command(now, command, reply, out),
-            Input::Durable(lsn) => self.durable = self.durable.max(lsn),
+            Input::Durable(lsn) => self.gates.durable = self.gates.durable.max(lsn),
             Input::Tick => self.on_tick(now, out),
             Input::Shutdown => self.on_shutdown(now, out),
         }

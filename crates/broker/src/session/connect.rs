@@ -74,7 +74,7 @@ impl Shard {
         let gate = self.is_pending(out).then_some(self.lsn);
         self.acknowledge(index, &packet, gate, out);
         if let Some(connection) = &mut self.session(index).connection {
-            connection.open_gate = gate.unwrap_or_default();
+            connection.open_gate = connection.ack_gate;
         }
         self.stats.connects += 1;
         self.remind_of_next(index);
@@ -206,6 +206,7 @@ impl Shard {
                 .then(|| Box::new(OutboundAliases::new(alias_max, alias_bytes))),
             ack_gate: Lsn::default(),
             open_gate: Lsn::default(),
+            last_gate: Lsn::default(),
             received: 0,
         }));
         let was = std::mem::replace(&mut session.version, connect.version);

@@ -43,7 +43,7 @@ impl Shard {
     /// Order: DISCONNECT and close, Will, event; the contract's `delete-connection.md` §1.5.
     pub(crate) fn end_connection(&mut self, now: Now, index: u32, cause: Cause, out: &mut Outbox) {
         let session = self.session(index);
-        let Some(connection) = session.connection.take() else { return };
+        let Some(mut connection) = session.connection.take() else { return };
         session.cause = Some(cause);
         session.changed_unix_ms = now.unix_ms;
         session.disconnected_at = now.moment;
@@ -52,7 +52,7 @@ impl Shard {
             *place = None;
         }
         self.connected -= 1;
-        self.say_why(&connection, version, cause, out);
+        self.say_why(&mut connection, version, cause, out);
         let close = if cause == Cause::ConnectionLost { Close::Now } else { Close::Flush };
         out.closes.push((connection.id, close));
         let reason = cause.disconnect_reason().as_str();
@@ -73,8 +73,8 @@ impl Shard {
     /// DISCONNECT to an MQTT 5 client, behind its CONNACK and its acknowledgements; without a Reason
     /// String where it asked for none or takes no packet that large [MQTT-3.14.2-3].
     fn say_why(
-        &self,
-        connection: &Connection,
+        &mut self,
+        connection: &mut Connection,
         version: ProtocolVersion,
         cause: Cause,
         out: &mut Outbox,
@@ -100,7 +100,7 @@ impl Shard {
             let frame =
                 encode_frame(connection.id, &Packet::Disconnect(packet.clone()), version, out);
             if frame.len <= connection.packet_bytes_max {
-                connection.push(frame, connection.ack_gate, self.durable, out);
+                connection.push(frame, connection.last_gate, &mut self.gates, out);
                 return;
             }
             packet.reason_string = None;

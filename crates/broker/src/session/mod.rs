@@ -21,7 +21,7 @@ use bitts_mqtt::{Packet, ProtocolVersion, SubscriptionOptions};
 use crate::input::{ConnId, Origin};
 use crate::outbox::{Frame, Outbox, SessionRef};
 use crate::reason::Cause;
-use crate::record::Lsn;
+use crate::record::{Gates, Lsn};
 use crate::route::shape::Shape;
 use crate::shard::Shard;
 use crate::slot::{NameKey, Slot};
@@ -61,23 +61,41 @@ pub(crate) struct Connection {
     pub(crate) ack_gate: Lsn,
     /// The position of the CONNACK: nothing leaves before it [MQTT-3.2.0-1].
     pub(crate) open_gate: Lsn,
+    /// The highest position that a frame waits for: DISCONNECT is the last [MQTT-3.14.4-1].
+    pub(crate) last_gate: Lsn,
     /// QoS 2 identifiers that the client opened on this connection and has not released.
     pub(crate) received: usize,
 }
 
 impl Connection {
     /// Whether a frame that waits for `gate` may leave at once.
-    pub(crate) fn is_open(&self, gate: Lsn, durable: Lsn) -> bool {
-        gate.max(self.open_gate) <= durable
+    pub(crate) fn is_open(&self, gate: Lsn, gates: &Gates) -> bool {
+        gate.max(self.open_gate) <= gates.durable
     }
 
-    /// Sends a frame once everything up to `gate` is durable, and not before the CONNACK.
-    pub(crate) fn push(&self, frame: Frame, gate: Lsn, durable: Lsn, out: &mut Outbox) {
-        if self.is_open(gate, durable) {
+    /// Sends a frame that promises nothing, but not before the CONNACK nor before frames of its kind
+    /// that wait for that.
+    pub(crate) fn push_free(&mut self, frame: Frame, gates: &mut Gates, out: &mut Outbox) {
+        self.open_gate = self.push(frame, self.open_gate, gates, out);
+    }
+
+    /// Sends a frame once everything up to `gate` is durable; returns the position it waits for.
+    pub(crate) fn push(
+        &mut self,
+        frame: Frame,
+        gate: Lsn,
+        gates: &mut Gates,
+        out: &mut Outbox,
+    ) -> Lsn {
+        let gate = gate.max(self.open_gate);
+        if gate <= gates.durable {
             out.frames.push(frame);
-        } else {
-            out.gated.push((gate.max(self.open_gate), frame));
+            return gate;
         }
+        gates.highest = gates.highest.max(gate);
+        self.last_gate = gates.highest;
+        out.gated.push((gates.highest, frame));
+        gates.highest
     }
 }
 
@@ -181,12 +199,11 @@ impl Shard {
 
     /// Sends a packet at once.
     pub(crate) fn send(&mut self, index: u32, packet: &Packet<'_>, out: &mut Outbox) {
-        let durable = self.durable;
-        let session = self.session(index);
-        if let Some(connection) = &session.connection {
+        let session = &mut self.sessions[index as usize];
+        if let Some(connection) = &mut session.connection {
             let frame = encode_frame(connection.id, packet, session.version, out);
             if frame.len <= connection.packet_bytes_max {
-                connection.push(frame, Lsn::default(), durable, out);
+                connection.push_free(frame, &mut self.gates, out);
             }
         }
     }
@@ -200,16 +217,15 @@ impl Shard {
         gate: Option<Lsn>,
         out: &mut Outbox,
     ) {
-        let durable = self.durable;
-        let session = self.session(index);
+        let session = &mut self.sessions[index as usize];
         let Some(connection) = &mut session.connection else { return };
         let frame = encode_frame(connection.id, packet, session.version, out);
         if frame.len > connection.packet_bytes_max {
             *self.stats.denied.entry("acknowledgement_too_large").or_default() += 1;
             return;
         }
-        connection.ack_gate = connection.ack_gate.max(gate.unwrap_or_default());
-        connection.push(frame, connection.ack_gate, durable, out);
+        let gate = connection.ack_gate.max(gate.unwrap_or_default());
+        connection.ack_gate = connection.push(frame, gate, &mut self.gates, out);
     }
 }
 

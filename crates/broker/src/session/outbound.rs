@@ -221,7 +221,6 @@ impl Shard {
         delivery: Delivery<'_>,
         out: &mut Outbox,
     ) {
-        let durable = self.durable;
         let session = &mut self.sessions[index as usize];
         let Some(connection) = &mut session.connection else {
             if delivery.qos > QoS::Zero {
@@ -234,10 +233,10 @@ impl Shard {
                 self.stats.drop_one(Dropped::Congested);
                 return;
             }
-            let way = (None, !connection.is_open(Lsn::default(), durable));
+            let way = (None, !connection.is_open(Lsn::default(), &self.gates));
             match write_publish(connection, session.version, way, now, transit, delivery, out) {
                 Some(frame) => {
-                    connection.push(frame, Lsn::default(), durable, out);
+                    connection.push_free(frame, &mut self.gates, out);
                     self.stats.sent[0] += 1;
                 }
                 None => self.stats.drop_one(Dropped::PacketTooLarge),
@@ -273,7 +272,7 @@ impl Shard {
         let outbound = session.outbound.get_or_insert_default();
         let (packet_id, number) = outbound.next_packet_id();
         let gate = if is_recorded { self.lsn } else { Lsn::default() };
-        let way = (Some(packet_id), !connection.is_open(gate, self.durable));
+        let way = (Some(packet_id), !connection.is_open(gate, &self.gates));
         let Some(frame) =
             write_publish(connection, session.version, way, now, transit, delivery, out)
         else {
@@ -293,11 +292,13 @@ impl Shard {
             message: keep.clone(),
         });
         self.stats.sent[delivery.qos as usize] += 1;
-        connection.push(frame, gate, self.durable, out);
         if is_recorded {
+            connection.push(frame, gate, &mut self.gates, out);
             let (slot, client_id) = (session.slot, Arc::clone(&session.client_id));
             let (packet_id, stage) = (packet_id.number(), Stage::Published);
             self.record(slot, Record::Delivery { client_id, packet_id, stage, message: keep });
+        } else {
+            connection.push_free(frame, &mut self.gates, out);
         }
     }
 
@@ -369,9 +370,8 @@ impl Shard {
 
     /// Sends the next message of an earlier connection again [MQTT-4.4.0-1].
     fn resend_next(&mut self, now: Now, index: u32, out: &mut Outbox) {
-        let durable = self.durable;
         let session = &mut self.sessions[index as usize];
-        let (Some(connection), Some(outbound)) = (&session.connection, &mut session.outbound)
+        let (Some(connection), Some(outbound)) = (&mut session.connection, &mut session.outbound)
         else {
             return;
         };
@@ -405,7 +405,7 @@ impl Shard {
             return;
         }
         let frame = put_publish(connection, &frame, out);
-        connection.push(frame, Lsn::default(), durable, out);
+        connection.push_free(frame, &mut self.gates, out);
         held.sent = Sent::Publish;
         outbound.unsent -= 1;
         outbound.window_used += 1;

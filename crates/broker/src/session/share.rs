@@ -29,7 +29,11 @@ impl Shard {
     pub(crate) fn on_parcel(&mut self, now: Now, from: ShardId, parcel: Parcel, out: &mut Outbox) {
         match parcel {
             Parcel::Retain(message) => {
-                self.retain(message);
+                if !message.payload.is_empty() && self.is_retained_full(&message.topic) {
+                    self.stats.drop_one(Dropped::RetainedFull);
+                } else {
+                    self.retain(message);
+                }
             }
             Parcel::RetainedWanted { session, scan, filter, after } => {
                 self.on_retained_wanted(now, session, scan, &filter, after.as_deref(), out);

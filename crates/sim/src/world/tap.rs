@@ -116,9 +116,7 @@ impl Tapped {
         let bytes: Vec<u8> = self.bytes.drain(..len).collect();
         let packet = packet::decode(&bytes, self.version)
             .map_err(|broken| format!("{who} is sent {bytes:02x?}: {}", broken.0))?;
-        // FIXME: a QoS 2 PUBLISH that waits for the store is not waited for by a DISCONNECT.
-        let is_gated_publish = packet.kind == Kind::Publish && packet.qos == 2;
-        if self.is_over || (self.has_disconnect && !is_gated_publish) {
+        if self.is_over || self.has_disconnect {
             return Err(format!("{who} is sent {packet} behind the end of its connection"));
         }
         match packet.kind {
