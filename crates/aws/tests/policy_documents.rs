@@ -27,7 +27,7 @@ fn what_is_wrong_in_a_statement_is_named() {
         (r#""Action":"*","Resource":"arn:${x""#, "Statement[0].Resource[0]: `${` without"),
         (r#""Action":"*","Resource":"*","Condition":{"Equals":{"a":"b"}}"#, "unknown operator"),
         (
-            r#""Action":"*","Resource":"*","Condition":{"StringEquals":{"iot:ConnectAttributes":"x"}}"#,
+            r#""Action":"*","Resource":"*","Condition":{"Bool":{"iot:ConnectAttributes":true}}"#,
             "use ForAllValues:",
         ),
         (
