@@ -77,12 +77,13 @@ def test_server_initiated_disconnect_event_of_the_drain(own):
     watcher = w.Wire(server.mqtt, "watcher")
     watcher.send(w.subscribe("$aws/events/presence/disconnected/+"))
     assert watcher.read()[0] == w.SUBACK
-    w.Wire(server.mqtt, "lamp")
+    lamp = w.Wire(server.mqtt, "lamp")
     server.process.send_signal(signal.SIGTERM)
     reasons = []
     while (packet := watcher.read())[0] == w.PUBLISH:
         reasons.append(json.loads(packet[2][packet[2].index(b"{"):])["disconnectReason"])
     assert packet[0] == w.DISCONNECT
+    assert lamp.end() == 0x8B
     assert set(reasons) <= {"SERVER_INITIATED_DISCONNECT"}
 
 
@@ -165,9 +166,9 @@ def test_port_in_use_ends_with_1(own, tmp_path, listener):
 def test_two_servers_side_by_side(own):
     first, second = own(), own()
     assert first.mqtt != second.mqtt
-    w.Wire(first.mqtt, "same")
-    w.Wire(second.mqtt, "same")
+    both = [w.Wire(server.mqtt, "same") for server in (first, second)]
     assert Http(first.http).get("/connections/same").json()["connected"]
+    assert all(lamp.is_alive() for lamp in both)
 
 
 def test_listener_can_be_off(tmp_path):
