@@ -68,7 +68,8 @@ impl<'a> Source<'a> {
 fn is_test_file(file: &str) -> bool {
     let path = Path::new(file);
     let folder = path.components().any(|part| {
-        matches!(part, Component::Normal(name) if name == "tests" || name == "benches" || name == "fuzz")
+        let Component::Normal(name) = part else { return false };
+        name == "tests" || name == "benches" || name == "fuzz"
     });
     folder || path.file_stem().is_some_and(|stem| stem == "tests" || stem == "properties")
 }
