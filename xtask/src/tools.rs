@@ -8,7 +8,8 @@ use crate::steps::{Counting, Steps, cargo};
 /// Runs the simulator over `seeds` seeds.
 pub(crate) fn sim(steps: &mut Steps, seeds: &str) {
     let mut run = cargo(steps.root());
-    run.args(["run", "--release", "--locked", "--package", "bitts-sim", "--", "--seeds", seeds]);
+    run.args(["run", "--release", "--locked", "--package", "bitts-sim", "--", "world"]);
+    run.args(["--seeds", seeds]);
     steps.command("simulator", &mut run, Counting::Step);
 }
 

@@ -39,6 +39,7 @@ const RULES: &[Rule] = &[
             "serde_json",
             "sha2",
             "subtle",
+            "thiserror",
         ]),
     },
     Rule {
