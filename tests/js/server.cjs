@@ -14,7 +14,8 @@ const READY_MILLISECONDS = 10_000;
 async function startServer() {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'bitts-'));
   const ready = path.join(folder, 'ready.json');
-  const flags = ['--ephemeral', '--mqtt', '127.0.0.1:0', '--http', '127.0.0.1:0'];
+  const flags = ['--ephemeral', '--mqtt', '127.0.0.1:0', '--http', '127.0.0.1:0',
+    '--mqtts', 'off', '--https', 'off'];
   const child = spawn(BINARY, ['serve', ...flags, '--ready-file', ready],
     { cwd: folder, stdio: 'ignore' });
   const exit = new Promise((resolve) => child.once('exit', resolve));

@@ -34,6 +34,7 @@ class Server:
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
                 [BINARY, "serve", "--ephemeral", "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0",
+                 "--mqtts", "127.0.0.1:0", "--https", "127.0.0.1:0",
                  "--ready-file", ready, *flags],
                 cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         wait_until(lambda: ready.exists() or self.process.poll() is not None, "the ready file")

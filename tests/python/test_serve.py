@@ -32,7 +32,8 @@ def serve(tmp_path, *flags, environment=None):
     """Runs a `bitts serve` that is to end by itself: (status, standard error)."""
     done = subprocess.run([BINARY, "serve", *flags], cwd=tmp_path, capture_output=True, text=True,
                           stdin=subprocess.DEVNULL, timeout=20,
-                          env={**os.environ, **(environment or {})})
+                          env={**os.environ, "BITTS_MQTTS": "off", "BITTS_HTTPS": "off",
+                               **(environment or {})})
     return done.returncode, done.stderr
 
 
@@ -176,7 +177,7 @@ def test_listener_can_be_off(tmp_path):
     ready = tmp_path / "ready.json"
     process = subprocess.Popen(
         [BINARY, "serve", "--ephemeral", "--mqtt", "127.0.0.1:0", "--http", "off",
-         "--ready-file", ready], cwd=tmp_path, stdin=subprocess.DEVNULL,
+         "--mqtts", "off", "--https", "off", "--ready-file", ready], cwd=tmp_path, stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until(ready.exists, "the ready file")

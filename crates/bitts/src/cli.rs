@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::certificate::CertificateCommand;
 use crate::connection::ConnectionCommand;
 use crate::publish::PublishCommand;
 use crate::retained::RetainedCommand;
@@ -39,6 +40,8 @@ pub(crate) enum Command {
     Subscribe(SubscribeCommand),
     /// Look at retained messages, and remove them
     Retained(RetainedCommand),
+    /// Make certificates for devices, of the development CA
+    Certificate(CertificateCommand),
     /// Print a completion script for a shell.
     Completions {
         /// Which shell.

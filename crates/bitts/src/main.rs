@@ -2,6 +2,7 @@
 //!
 //! Exit status: 0 done, 1 the server refused, cannot be reached or cannot start, 2 wrong usage.
 
+mod certificate;
 mod cli;
 mod connection;
 mod demo;
@@ -38,6 +39,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Publish(command) => block_on(command.run()),
         Command::Retained(command) => block_on(command.run()),
         Command::Subscribe(command) => block_on(command.run()),
+        Command::Certificate(command) => command.run(),
         Command::Demo => demo::run(),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { dir } => manual::man_pages(&dir),

@@ -27,6 +27,7 @@ impl Server {
         let ready = folder.path().join("ready.json");
         let mut child = Command::new(&binary)
             .args(["serve", "--ephemeral", "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0"])
+            .args(["--mqtts", "off", "--https", "off"])
             .arg("--ready-file")
             .arg(&ready)
             .current_dir(folder.path())

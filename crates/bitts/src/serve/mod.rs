@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::thread;
 
 use bitts_server::config::{Change, Settings, Sources};
-use bitts_server::{Listeners, Running, Server};
+use bitts_server::{Config, Listeners, Running, Server, pki};
 use clap::Args;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -52,6 +52,11 @@ fn serve(sources: &Sources, mut settings: Settings, filter: &LogFilter) -> Resul
     let no_signals = |error| Failure::Refused(format!("cannot listen for signals: {error}"));
     let runtime = Builder::new_current_thread().enable_all().build().map_err(no_signals)?;
     let mut signals = runtime.block_on(async { Signals::new() }).map_err(no_signals)?;
+    if settings.needs_development_certificate() {
+        let files = pki::ensure(&settings.pki_dir, &names(&settings.config))
+            .map_err(|error| Failure::Refused(error.to_string()))?;
+        settings.config.tls = Some(files);
+    }
     let running =
         Server::start(&settings.config).map_err(|error| Failure::Refused(error.to_string()))?;
     let listeners = running.listeners();
@@ -69,7 +74,7 @@ fn serve(sources: &Sources, mut settings: Settings, filter: &LogFilter) -> Resul
     };
     print(format!("Try: {}", to_try(listeners)));
     while let Asked::Reload = runtime.block_on(signals.next()) {
-        reload(sources, &mut settings, filter);
+        reload(sources, &mut settings, filter, &running);
     }
     tracing::info!("stopping");
     if let Some(Err(error)) = ready_file.map(ReadyFile::remove) {
@@ -78,6 +83,14 @@ fn serve(sources: &Sources, mut settings: Settings, filter: &LogFilter) -> Resul
     runtime.block_on(drain(running, &mut signals))?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What a development certificate is good for beside loopback: this host, and where it listens.
+fn names(config: &Config) -> Vec<String> {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let addresses = [config.mqtts, config.https];
+    let addresses = addresses.into_iter().flatten().map(|address| address.ip().to_string());
+    std::iter::once(host.trim().to_owned()).chain(addresses).collect()
 }
 
 /// What a signal asks for.
@@ -137,7 +150,7 @@ async fn drain(running: Running, signals: &mut Signals) -> Result<(), Failure> {
 
 /// Reads the settings again: all are taken or none. `settings` stays what is in force, so a change
 /// that needs a restart is named at each reload until then.
-fn reload(sources: &Sources, settings: &mut Settings, filter: &LogFilter) {
+fn reload(sources: &Sources, settings: &mut Settings, filter: &LogFilter, running: &Running) {
     let after = match Settings::load(sources) {
         Ok(after) => after,
         Err(error) => {
@@ -145,6 +158,14 @@ fn reload(sources: &Sources, settings: &mut Settings, filter: &LogFilter) {
             return;
         }
     };
+    match running.reload_certificates() {
+        Ok(true) => tracing::info!("certificate and key read again"),
+        Ok(false) => {}
+        Err(error) => {
+            tracing::error!(%error, "configuration not reloaded, nothing is changed");
+            return;
+        }
+    }
     let changes = settings.changes(&after);
     if changes.iter().any(|change| change.is_live) {
         filter.set(&after.log);

@@ -89,7 +89,7 @@ fn a_data_directory_is_refused_with_the_reason() {
 
 #[test]
 fn what_has_not_landed_is_refused() {
-    for flag in ["--mqtts=127.0.0.1:0", "--https=127.0.0.1:0", "--profile=aws", "--auth=enforce"] {
+    for flag in ["--durability=sync", "--test-clock", "--auth=enforce"] {
         let line = refusal(&["serve", flag]);
         assert!(line.contains("is not available in this version: "), "{line}");
     }

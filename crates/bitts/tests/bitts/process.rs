@@ -14,7 +14,8 @@ use tempfile::TempDir;
 /// For anything to happen on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The binary with these arguments and no `BITTS_…` or `AWS_…` variables.
+/// The binary with these arguments, no `AWS_…` variables, and of the `BITTS_…` ones only those that
+/// leave the listeners with TLS off where no flag turns them on.
 pub(crate) fn bitts(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bitts"));
     for (name, _) in std::env::vars_os() {
@@ -22,6 +23,7 @@ pub(crate) fn bitts(arguments: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
+    command.env("BITTS_MQTTS", "off").env("BITTS_HTTPS", "off");
     command.args(arguments).env("HOME", "/nonexistent").stdin(Stdio::null());
     command
 }

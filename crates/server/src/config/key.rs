@@ -4,6 +4,10 @@
 //! reload's report. A setting that is not available in this version has a row too, so that asking
 //! for it is an error that says so.
 
+use std::path::PathBuf;
+
+use bitts_broker::Profile;
+
 use super::limit_keys::LIMITS;
 use super::settings::Settings;
 use super::value::{Kind, Value};
@@ -35,10 +39,7 @@ pub(super) enum Scope {
 }
 
 const DATA_DIR: &str = "storage on disk has not landed, everything is kept in memory (--ephemeral)";
-const TLS: &str = "TLS has not landed; put a proxy that ends TLS in front, or use \"off\"";
-const PROFILE: &str = "AWS's limits and refusals have not landed; \"open\" is the only profile";
 const AUTH: &str = "deciding on signatures and policies has not landed; \"open\" lets anyone in";
-const MEMORY: &str = "choosing it has not landed; it is 70 % of the container or the machine";
 const CLOCK: &str = "moving the clock by HTTP has not landed";
 
 const LOG: &str = "a level (off, error, warn, info, debug, trace) or levels of targets such as \
@@ -46,6 +47,10 @@ const LOG: &str = "a level (off, error, warn, info, debug, trace) or levels of t
 
 fn nothing(_: &Settings) -> Value {
     Value::Text(String::new())
+}
+
+fn path(path: Option<&PathBuf>) -> Value {
+    path.map_or(Value::Text(String::new()), |path| Value::Path(path.clone()))
 }
 
 fn is_region(text: &str) -> bool {
@@ -100,11 +105,11 @@ static KEYS: &[Key] = &[
     },
     Key {
         name: "mqtts",
-        about: "MQTT over TLS [only off in this version]",
-        kind: Kind::Off(TLS),
+        about: "MQTT over TLS: an address, or off; port 0 picks a free one",
+        kind: Kind::Address,
         scope: Scope::Start,
-        apply: |_, _| {},
-        current: |_| Value::Address(None),
+        apply: |settings, value| settings.config.mqtts = value.address(),
+        current: |settings| Value::Address(settings.config.mqtts),
     },
     Key {
         name: "http",
@@ -116,19 +121,57 @@ static KEYS: &[Key] = &[
     },
     Key {
         name: "https",
-        about: "The same over TLS [only off in this version]",
-        kind: Kind::Off(TLS),
+        about: "The same over TLS, and MQTT by ALPN: an address, or off; port 0 picks a free one",
+        kind: Kind::Address,
         scope: Scope::Start,
-        apply: |_, _| {},
-        current: |_| Value::Address(None),
+        apply: |settings, value| settings.config.https = value.address(),
+        current: |settings| Value::Address(settings.config.https),
+    },
+    Key {
+        name: "tls-certificate",
+        about: "Certificate of the listeners with TLS and what is between it and its root, PEM",
+        kind: Kind::Path,
+        scope: Scope::Start,
+        apply: |settings, value| settings.tls_certificate = value.path(),
+        current: |settings| path(settings.tls_certificate.as_ref()),
+    },
+    Key {
+        name: "tls-key",
+        about: "Private key of that certificate, PEM",
+        kind: Kind::Path,
+        scope: Scope::Start,
+        apply: |settings, value| settings.tls_key = value.path(),
+        current: |settings| path(settings.tls_key.as_ref()),
+    },
+    Key {
+        name: "pki-dir",
+        about: "Development CA and certificates, made there where tls-certificate is not set",
+        kind: Kind::Path,
+        scope: Scope::Start,
+        apply: |settings, value| settings.pki_dir = value.path().unwrap_or_default(),
+        current: |settings| Value::Path(settings.pki_dir.clone()),
+    },
+    Key {
+        name: "proxy-protocol",
+        about: "Connections begin with a header of the PROXY protocol, version 1 or 2",
+        kind: Kind::Switch,
+        scope: Scope::Start,
+        apply: |settings, value| settings.config.proxy_protocol = value.is_on(),
+        current: |settings| Value::Switch(settings.config.proxy_protocol),
     },
     Key {
         name: "profile",
-        about: "Limits and refusals [only open in this version]",
-        kind: Kind::Only(&["open", "aws"], PROFILE),
+        about: "Whose limits and refusals: open (all of MQTT) or aws (AWS IoT Core)",
+        kind: Kind::Choice(&["open", "aws"]),
         scope: Scope::Start,
-        apply: |_, _| {},
-        current: |_| Value::Text("open".to_owned()),
+        apply: |settings, value| {
+            let is_aws = value.text() == "aws";
+            settings.config.profile = if is_aws { Profile::Aws } else { Profile::Open };
+        },
+        current: |settings| {
+            let is_aws = settings.config.profile == Profile::Aws;
+            Value::Text(if is_aws { "aws" } else { "open" }.to_owned())
+        },
     },
     Key {
         name: "auth",
@@ -156,11 +199,11 @@ static KEYS: &[Key] = &[
     },
     Key {
         name: "memory-limit",
-        about: "Bytes of the whole process [not available in this version]",
-        kind: Kind::Missing(MEMORY),
+        about: "Bytes of the whole process, which limits are cut to a part of",
+        kind: Kind::Bytes(64 << 20, 1 << 50),
         scope: Scope::Start,
-        apply: |_, _| {},
-        current: nothing,
+        apply: |settings, value| settings.config.memory_limit = Some(value.number()),
+        current: |settings| settings.config.memory_limit.map_or_else(|| nothing(settings), Value::Number),
     },
     Key {
         name: "test-clock",
@@ -233,9 +276,9 @@ impl Key {
     /// The flag's value in `--help`.
     pub fn value_name(&self) -> &'static str {
         match self.kind {
-            Kind::Address | Kind::Off(_) => "ADDR",
+            Kind::Address => "ADDR",
             Kind::Path => "FILE",
-            Kind::Only(..) => "NAME",
+            Kind::Choice(_) | Kind::Only(..) => "NAME",
             Kind::Count(..) => "N",
             Kind::Bytes(..) => "BYTES",
             Kind::Switch | Kind::MissingSwitch(_) => "BOOL",

@@ -7,11 +7,15 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use bitts_broker::{Limits, Profile};
+
 use super::Config;
 use super::error::{ConfigError, Origin};
 use super::file::{self, Entry};
 use super::key::{Key, Scope, keys};
+use super::limit_keys::LIMITS;
 use super::value::{Given, Value};
+use crate::TlsFiles;
 
 /// What stands outside the file.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +35,12 @@ pub struct Settings {
     pub ephemeral: bool,
     /// Whether anyone may come in from the network.
     pub insecure_open_to_network: bool,
+    /// Certificate and key of listeners with TLS; both or none.
+    pub tls_certificate: Option<PathBuf>,
+    /// See [`Settings::tls_certificate`].
+    pub tls_key: Option<PathBuf>,
+    /// Where a development CA and its certificates are, or are made. Default `./bitts-data/pki`.
+    pub pki_dir: PathBuf,
     /// Where to write the listeners.
     pub ready_file: Option<PathBuf>,
     /// The filter of the log. Default `info`.
@@ -54,9 +64,16 @@ pub struct Change {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            config: Config::default(),
+            config: Config {
+                mqtts: Some(SocketAddr::from(([127, 0, 0, 1], 8883))),
+                https: Some(SocketAddr::from(([127, 0, 0, 1], 8843))),
+                ..Config::default()
+            },
             ephemeral: false,
             insecure_open_to_network: false,
+            tls_certificate: None,
+            tls_key: None,
+            pki_dir: PathBuf::from("./bitts-data/pki"),
             ready_file: None,
             log: "info".to_owned(),
             origins: BTreeMap::new(),
@@ -87,8 +104,37 @@ impl Settings {
         for Overlay { key, value, origin } in overlay {
             settings.set(key, &value, origin);
         }
+        settings.take_limits_of_profile();
         settings.check()?;
+        settings.config.tls = settings.tls_files();
         Ok(settings)
+    }
+
+    /// Limits of the core that nothing sets are the profile's.
+    fn take_limits_of_profile(&mut self) {
+        if self.config.profile == Profile::Open {
+            return;
+        }
+        let limits = Limits::aws();
+        let of_profile = Self { config: Config { limits, ..Config::default() }, ..Self::default() };
+        for key in LIMITS {
+            if !self.origins.contains_key(key.name) {
+                (key.apply)(self, &(key.current)(&of_profile));
+            }
+        }
+    }
+
+    /// The certificate that was configured.
+    fn tls_files(&self) -> Option<TlsFiles> {
+        let certificate = self.tls_certificate.clone()?;
+        Some(TlsFiles { certificate, key: self.tls_key.clone()? })
+    }
+
+    /// Whether a listener needs a certificate and none is configured.
+    #[must_use]
+    pub fn needs_development_certificate(&self) -> bool {
+        let Config { mqtts, https, tls, .. } = &self.config;
+        tls.is_none() && (mqtts.is_some() || https.is_some())
     }
 
     fn set_entry(&mut self, entry: Entry<'_>) -> Result<(), ConfigError> {
@@ -114,16 +160,28 @@ impl Settings {
 
     /// What no value can say alone.
     fn check(&self) -> Result<(), ConfigError> {
-        let Config { mqtt, http, server_limits, .. } = &self.config;
-        if mqtt.is_none() && http.is_none() {
-            return Err(self.refuse("http", "expected an address while mqtt is off, found \"off\""));
+        let Config { mqtt, mqtts, http, https, server_limits, .. } = &self.config;
+        if [mqtt, mqtts, http, https].iter().all(|listener| listener.is_none()) {
+            let what = "expected an address while all other listeners are off, found \"off\"";
+            return Err(self.refuse("http", what));
+        }
+        match (&self.tls_certificate, &self.tls_key) {
+            (Some(_), None) => {
+                return Err(self.refuse("tls-certificate", "expected tls-key with it"));
+            }
+            (None, Some(_)) => {
+                return Err(self.refuse("tls-key", "expected tls-certificate with it"));
+            }
+            (Some(_), Some(_)) | (None, None) => {}
         }
         if server_limits.greeting_bytes_max < server_limits.connect_bytes_max {
             let what = "expected at least limits.connect-bytes-max, or no CONNECT would fit";
             return Err(self.refuse("limits.greeting-bytes-max", what));
         }
         self.check_open_to_network("mqtt", *mqtt)?;
-        self.check_open_to_network("http", *http)
+        self.check_open_to_network("mqtts", *mqtts)?;
+        self.check_open_to_network("http", *http)?;
+        self.check_open_to_network("https", *https)
     }
 
     fn check_open_to_network(

@@ -152,12 +152,8 @@ fn what_is_not_available_is_refused_from_everywhere() {
     assert_eq!(refusal(&variable), format!("BITTS_DATA_DIR: \"d\" {expected}"));
     assert_eq!(file_refusal("data-dir = 'd'"), format!("bitts.toml:1: data-dir: \"d\" {expected}"));
     let unavailable = [
-        ("mqtts", "127.0.0.1:8883"),
-        ("https", "127.0.0.1:8843"),
-        ("profile", "aws"),
         ("auth", "enforce"),
         ("durability", "sync"),
-        ("memory-limit", "1GiB"),
         ("test-clock", "true"),
     ];
     for (name, text) in unavailable {
@@ -169,10 +165,34 @@ fn what_is_not_available_is_refused_from_everywhere() {
 
 #[test]
 fn what_is_available_of_these_is_taken() {
-    let words = [("mqtts", "off"), ("https", "off"), ("profile", "open"), ("auth", "open")];
-    let switches = [("test-clock", "false"), ("ephemeral", "true")];
-    let settings = Settings::load(&flags(&[words.as_slice(), &switches].concat())).expect("valid");
+    let words = [("auth", "open"), ("test-clock", "false"), ("ephemeral", "true")];
+    let settings = Settings::load(&flags(&words)).expect("valid");
     assert!(settings.ephemeral);
+}
+
+#[test]
+fn limits_that_nothing_sets_are_those_of_the_profile() {
+    let aws = load_file("profile = 'aws'\n", &Sources::default()).expect("valid").config.limits;
+    assert_eq!((aws.packet_bytes_max, aws.receive_maximum), (149_504, 100));
+    let text = "profile = 'aws'\n[limits]\nreceive-maximum = 7\n";
+    let set = load_file(text, &Sources::default()).expect("valid").config.limits;
+    assert_eq!((set.packet_bytes_max, set.receive_maximum), (149_504, 7));
+    let open = Settings::load(&Sources::default()).expect("valid").config.limits;
+    assert_eq!(open.receive_maximum, 1_024);
+}
+
+#[test]
+fn a_certificate_goes_with_its_key() {
+    let error = refusal(&flags(&[("tls-certificate", "a.pem")]));
+    assert_eq!(error, "--tls-certificate: expected tls-key with it");
+    let error = refusal(&flags(&[("tls-key", "a.key")]));
+    assert_eq!(error, "--tls-key: expected tls-certificate with it");
+    let both = flags(&[("tls-certificate", "a.pem"), ("tls-key", "a.key")]);
+    let settings = Settings::load(&both).expect("valid");
+    assert!(settings.config.tls.is_some() && !settings.needs_development_certificate());
+    let off = Settings::load(&flags(&[("mqtts", "off"), ("https", "off")])).expect("valid");
+    assert!(!off.needs_development_certificate());
+    assert!(Settings::load(&Sources::default()).expect("valid").needs_development_certificate());
 }
 
 #[test]
@@ -202,8 +222,11 @@ fn a_log_filter_is_a_level_or_levels_of_targets() {
 
 #[test]
 fn a_server_without_listeners_is_refused() {
-    let error = refusal(&flags(&[("mqtt", "off"), ("http", "off")]));
-    assert_eq!(error, "--http: expected an address while mqtt is off, found \"off\"");
+    let all = [("mqtt", "off"), ("mqtts", "off"), ("http", "off"), ("https", "off")];
+    assert_eq!(
+        refusal(&flags(&all)),
+        "--http: expected an address while all other listeners are off, found \"off\""
+    );
 }
 
 #[test]

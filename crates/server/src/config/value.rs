@@ -104,10 +104,10 @@ pub(super) enum Kind {
     Path,
     /// Text of some form: what is expected, and the test.
     Text(&'static str, fn(&str) -> bool),
+    /// One of several words.
+    Choice(&'static [&'static str]),
     /// One of several words, of which only the first is available, and why.
     Only(&'static [&'static str], &'static str),
-    /// `off`; an address is not available, and why.
-    Off(&'static str),
     /// Nothing: the setting is not available, and why.
     Missing(&'static str),
     /// Only false: the switch is not available, and why.
@@ -141,13 +141,10 @@ impl Kind {
                 Some(true) => return Err(Refusal::Unavailable(why)),
                 off => off.map(Value::Switch),
             },
-            Self::Off(why) => match given.text() {
-                Some("off") => Some(Value::Address(None)),
-                Some(text) if text.parse::<SocketAddr>().is_ok() => {
-                    return Err(Refusal::Unavailable(why));
-                }
-                _ => None,
-            },
+            Self::Choice(words) => given
+                .text()
+                .filter(|text| words.contains(text))
+                .map(|text| Value::Text(text.to_owned())),
             Self::Only(words, why) => match given.text() {
                 Some(text) if text == words[0] => Some(Value::Text(text.to_owned())),
                 Some(text) if words.contains(&text) => return Err(Refusal::Unavailable(why)),
@@ -180,10 +177,9 @@ impl Kind {
             Self::Switch => "true or false".to_owned(),
             Self::Path => "the name of a file".to_owned(),
             Self::Text(expected, _) => expected.to_owned(),
-            Self::Only(words, _) => {
+            Self::Choice(words) | Self::Only(words, _) => {
                 words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" or ")
             }
-            Self::Off(_) => "\"off\"".to_owned(),
             Self::Missing(_) => "nothing".to_owned(),
             Self::MissingSwitch(_) => "false".to_owned(),
             Self::Count(min, max) => format!("an integer from {min} to {max}"),
@@ -305,9 +301,6 @@ mod tests {
         assert_eq!(words.parse(Given::Bare("aws")), Err(Refusal::Unavailable("later")));
         let expected = Refusal::Expected("\"open\" or \"aws\"".into());
         assert_eq!(words.parse(Given::Bare("shut")), Err(expected));
-        let off = Kind::Off("later");
-        assert_eq!(off.parse(Given::Text("off")), Ok(Value::Address(None)));
-        assert_eq!(off.parse(Given::Text("[::1]:1")), Err(Refusal::Unavailable("later")));
         assert_eq!(
             Kind::MissingSwitch("later").parse(Given::Boolean(false)),
             Ok(Value::Switch(false))
