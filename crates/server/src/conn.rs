@@ -3,7 +3,7 @@
 //! It knows bytes, not sessions. An idle one owns no buffer.
 
 use std::io::{self, ErrorKind, Read};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bitts_broker::{ConnId, Moment};
 use bitts_mqtt::ProtocolVersion;
@@ -59,6 +59,10 @@ pub(crate) struct Conn {
     pub(crate) unwritten: usize,
     /// Packets for it that wait for the store.
     pub(crate) gated: u32,
+    /// `partial` holds whole packets, which come before what the socket has.
+    pub(crate) has_packets: bool,
+    /// It is not read until its client takes bytes.
+    pub(crate) is_held: bool,
     /// Bytes are in `writes` that this turn has not tried to write.
     pub(crate) is_dirty: bool,
     /// It is in the list of those that may have something to read.
@@ -96,6 +100,8 @@ impl Conn {
             unread: 0,
             unwritten: 0,
             gated: 0,
+            has_packets: false,
+            is_held: false,
             is_dirty: false,
             is_listed: false,
             is_read_closed: false,
@@ -105,6 +111,12 @@ impl Conn {
             begun_at: now,
             taken_at: now,
         }
+    }
+
+    /// The address that counts against the limit on those that wait; while a proxy has not told it,
+    /// none.
+    pub(crate) fn greeted_as(&self) -> Option<IpAddr> {
+        self.preamble.is_none().then(|| self.source.ip())
     }
 
     /// Reads once, behind the first `have` bytes of `buffer`, which grows as bytes arrive and never

@@ -222,6 +222,13 @@ impl Worker {
             conn.is_stall_watched = true;
             self.stall_watch.set(now.plus_millis(stall.as_millis() as u64), id);
         }
+        if conn.is_held && left <= limits.write_bytes_max / 4 {
+            conn.is_held = false;
+            if !conn.is_listed {
+                conn.is_listed = true;
+                self.ready.push(id);
+            }
+        }
         if left > write_bytes_max && !conn.is_congested {
             conn.is_congested = true;
             self.shard.handle(self.now, Input::Congested { conn: id }, &mut self.out);

@@ -33,17 +33,27 @@ impl Greetings {
             || self.by_address.get(&address).is_none_or(|n| *n < limits.greetings_per_address_max)
     }
 
-    pub(crate) fn begin(&mut self, conn: ConnId, address: IpAddr, due: Moment) {
+    /// One waits; without an address it counts only in total.
+    pub(crate) fn begin(&mut self, conn: ConnId, address: Option<IpAddr>, due: Moment) {
         self.due.push_back((due, conn));
         self.waiting += 1;
+        if let Some(address) = address {
+            self.add_address(address);
+        }
+    }
+
+    /// A proxy told the address of one that waits.
+    pub(crate) fn add_address(&mut self, address: IpAddr) {
         *self.by_address.entry(address).or_default() += 1;
     }
 
     /// Its CONNECT came, or it is gone.
-    pub(crate) fn end(&mut self, address: IpAddr, bytes: usize) {
+    pub(crate) fn end(&mut self, address: Option<IpAddr>, bytes: usize) {
         self.waiting = self.waiting.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(bytes);
-        if let Some(count) = self.by_address.get_mut(&address) {
+        if let Some(address) = address
+            && let Some(count) = self.by_address.get_mut(&address)
+        {
             *count -= 1;
             if *count == 0 {
                 self.by_address.remove(&address);

@@ -94,6 +94,10 @@ impl Layers {
             if !self.push(stream)? {
                 return Ok(false);
             }
+            if self.websocket.as_ref().is_some_and(|socket| socket.is_close_sent()) {
+                // Nothing follows a Close frame.
+                *writes = WriteBuffer::default();
+            }
             if writes.is_empty() {
                 return Ok(true);
             }

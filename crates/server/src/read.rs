@@ -40,14 +40,14 @@ impl Worker {
         let at = id.index as usize;
         let Some(conn) = self.conns.get_mut(at).filter(|conn| conn.id == id) else { return };
         conn.is_listed = false;
-        match conn.read_preamble() {
-            Ok(true) => {}
-            Ok(false) => return,
-            Err(_) => {
-                self.counters.refuse(Refusal::NotProxied);
-                self.drop_conn(id);
-                return;
-            }
+        if conn.preamble.is_some() && !self.introduce(id) {
+            return;
+        }
+        let Some(conn) = self.conns.get_mut(at).filter(|conn| conn.id == id) else { return };
+        // Who does not take answers makes us owe no more of them.
+        if conn.writes.len() > self.limits.write_bytes_max + READ_BYTES {
+            conn.is_held = true;
+            return;
         }
         let have = conn.partial.len();
         // A large packet grows where it is, a cut one is completed in the shared buffer.
@@ -60,7 +60,11 @@ impl Worker {
                 front.copy_from_slice(&conn.partial);
             }
         }
-        let (len, readiness) = conn.read(&mut bytes, have);
+        let (len, readiness) = if std::mem::take(&mut conn.has_packets) {
+            (have, Readiness::More)
+        } else {
+            conn.read(&mut bytes, have)
+        };
         if conn.layers.is_some() && conn.has_to_write() {
             self.mark_dirty(id);
         }
@@ -82,13 +86,41 @@ impl Worker {
             Then::Wait if readiness == Readiness::Ended => self.on_ended(id),
             Then::Wait if readiness == Readiness::More => self.list(id),
             Then::Wait => {}
-            Then::Again => self.list(id),
+            Then::Again => {
+                if let Some(conn) = self.conn(id) {
+                    conn.has_packets = !conn.partial.is_empty();
+                }
+                self.list(id);
+            }
             Then::HandOver(owner) => self.hand_over(id, owner),
             Then::Refuse(refusal) => {
                 self.counters.refuse(refusal);
                 self.drop_conn(id);
             }
         }
+    }
+
+    /// Reads what a proxy tells of the client; `false` where that is not complete, or refused.
+    fn introduce(&mut self, id: ConnId) -> bool {
+        let Some(conn) = self.conns.get_mut(id.index as usize).filter(|conn| conn.id == id) else {
+            return false;
+        };
+        let refusal = match conn.read_preamble() {
+            Ok(false) => return false,
+            Ok(true) => {
+                let address = conn.source.ip();
+                let may_begin = self.greetings.may_begin(address, &self.limits);
+                self.greetings.add_address(address);
+                if may_begin {
+                    return true;
+                }
+                Refusal::AddressLimit
+            }
+            Err(_) => Refusal::NotProxied,
+        };
+        self.counters.refuse(refusal);
+        self.drop_conn(id);
+        false
     }
 
     /// Uses as many bytes as are whole packets and fit this turn. Hot: once per read.
@@ -184,7 +216,9 @@ impl Worker {
     /// Puts off the clients that hold the most bytes of packets that are not finished.
     fn limit_unread_bytes(&mut self) {
         while self.unread_bytes > self.limits.unread_bytes_max / self.lanes.len().max(1) {
-            let biggest = self.conns.iter().map(|(_, conn)| conn).max_by_key(|conn| conn.unread);
+            let open = self.conns.iter().map(|(_, conn)| conn);
+            let open = open.filter(|conn| matches!(conn.phase, Phase::Open(_)));
+            let biggest = open.max_by_key(|conn| conn.unread).filter(|conn| conn.unread > 0);
             let Some(biggest) = biggest.map(|conn| conn.id) else { return };
             self.handle(Input::Lost { conn: biggest, loss: Loss::UnreadBytes });
             self.keep(biggest, Vec::new(), true);

@@ -54,6 +54,11 @@ impl WebSocket {
         self.ended
     }
 
+    /// Whether a Close frame was sent: nothing may follow it.
+    pub(crate) fn is_close_sent(&self) -> bool {
+        self.is_close_sent
+    }
+
     /// Takes the frames off `bytes` in place; their payload is then at its front. Answers to control
     /// frames go to `answers`. Returns how many bytes of payload there are.
     pub(crate) fn take_frames(&mut self, bytes: &mut [u8], answers: &mut Vec<u8>) -> usize {

@@ -4,7 +4,7 @@
 //! [`Worker::turn`]. Reading is in `read`, performing what the shard asks for in `flush`, what comes
 //! before CONNECT in `greet`. The thread owns its sockets, its shard and nothing else.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -37,24 +37,26 @@ const ACCEPTED_MAX: usize = 64;
 /// How long nothing is accepted after the system had no descriptor left.
 const ACCEPT_PAUSE_MS: u64 = 100;
 
-/// Connections that are looked at when a fixed time has passed, in that order.
+/// Connections that are looked at when their time has come.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
-    due: VecDeque<(Moment, ConnId)>,
+    due: BTreeSet<(Moment, ConnId)>,
 }
 
 impl Watch {
     pub(crate) fn set(&mut self, due: Moment, conn: ConnId) {
-        self.due.push_back((due, conn));
+        self.due.insert((due, conn));
     }
 
     fn take_due(&mut self, now: Moment) -> Option<ConnId> {
-        let (due, conn) = *self.due.front()?;
-        (due <= now).then(|| self.due.pop_front().map(|_| conn)).flatten()
+        if self.next_due()? > now {
+            return None;
+        }
+        self.due.pop_first().map(|(_, conn)| conn)
     }
 
     fn next_due(&self) -> Option<Moment> {
-        self.due.front().map(|(due, _)| *due)
+        self.due.first().map(|(due, _)| *due)
     }
 }
 
@@ -300,7 +302,7 @@ impl Worker {
         match mail {
             Mail::Message(message) => self.handle(Input::Message(message)),
             Mail::Parcel { from, parcel } => self.handle(Input::Parcel { from, parcel }),
-            Mail::Conn(conn) => self.take_over(conn),
+            Mail::Conn(conn) => self.begin(conn),
             Mail::Command(command, sender) => {
                 let reply = ReplyId(self.replies.insert(sender) as u64);
                 self.handle(Input::Command { command, reply });
@@ -379,27 +381,20 @@ impl Worker {
         }
     }
 
-    /// A connection whose CONNECT has not come.
+    /// A connection whose CONNECT is still to be handled, accepted here or elsewhere.
     fn begin(&mut self, conn: Box<Conn>) {
-        let address = conn.source.ip();
+        let address = conn.greeted_as();
         let timeout = self.limits.connect_timeout.as_millis() as u64;
         let due = self.now.moment.plus_millis(timeout);
+        if self.stopping.is_some() {
+            return;
+        }
         if let Some(id) = self.adopt(conn) {
             self.greetings.begin(id, address, due);
             if self.greetings.waiting() > self.limits.greetings_max / self.lanes.len().max(1) {
                 self.counters.refuse(Refusal::TooManyGreetings);
                 self.drop_oldest_greeting();
             }
-        }
-    }
-
-    /// A connection that another shard accepted, with its CONNECT.
-    fn take_over(&mut self, conn: Box<Conn>) {
-        let address = conn.source.ip();
-        let timeout = self.limits.connect_timeout.as_millis() as u64;
-        let due = self.now.moment.plus_millis(timeout);
-        if let Some(id) = self.adopt(conn) {
-            self.greetings.begin(id, address, due);
         }
     }
 
@@ -413,9 +408,15 @@ impl Worker {
             tracing::warn!(%error, "cannot watch a connection");
             return None;
         }
-        // What came before it was watched is not announced.
+        // What came before it was watched is not announced, and no list of this thread has it.
         conn.is_listed = true;
         self.ready.push(conn.id);
+        conn.is_packet_watched = false;
+        conn.is_stall_watched = false;
+        conn.is_dirty = conn.has_to_write();
+        if conn.is_dirty {
+            self.dirty.push(conn.id);
+        }
         Some(entry.insert(conn).id)
     }
 
@@ -426,7 +427,7 @@ impl Worker {
     pub(crate) fn set_phase(&mut self, id: ConnId, phase: Phase) {
         let Some(conn) = self.conn(id) else { return };
         let before = std::mem::replace(&mut conn.phase, phase);
-        let (address, bytes) = (conn.source.ip(), std::mem::take(&mut conn.counted));
+        let (address, bytes) = (conn.greeted_as(), std::mem::take(&mut conn.counted));
         if before == Phase::Greeting && phase != Phase::Greeting {
             self.greetings.end(address, bytes);
         }
@@ -495,7 +496,7 @@ impl Worker {
         } else if due <= now {
             self.handle(Input::Lost { conn: id, loss: Loss::PacketTooSlow });
         } else {
-            self.packet_watch.set(now.plus_millis(timeout), id);
+            self.packet_watch.set(due, id);
         }
     }
 

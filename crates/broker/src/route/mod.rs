@@ -31,17 +31,62 @@ pub(crate) struct Subscriber {
     pub(crate) options: SubscriptionOptions,
 }
 
-/// The sessions that hold one filter; many of them are found by position.
+/// The sessions that hold one filter. Most filters have one, which needs no memory of its own.
 #[derive(Debug, Default)]
-struct Subscribers {
+enum Subscribers {
+    #[default]
+    None,
+    One(Subscriber),
+    Many(Box<Many>),
+}
+
+/// Several subscribers; where they are many, they are found by position.
+#[derive(Debug, Default)]
+struct Many {
     list: Vec<Subscriber>,
-    positions: Option<Box<HashMap<u32, u32, foldhash::fast::FixedState>>>,
+    positions: Option<HashMap<u32, u32, foldhash::fast::FixedState>>,
 }
 
 /// From how many subscribers on their positions are remembered.
 const POSITIONS_FROM: usize = 32;
 
 impl Subscribers {
+    fn as_slice(&self) -> &[Subscriber] {
+        match self {
+            Self::None => &[],
+            Self::One(only) => std::slice::from_ref(only),
+            Self::Many(many) => &many.list,
+        }
+    }
+
+    /// Adds or replaces a subscriber.
+    fn put(&mut self, subscriber: Subscriber) {
+        match self {
+            Self::None => *self = Self::One(subscriber),
+            Self::One(only) if only.session == subscriber.session => *only = subscriber,
+            Self::One(only) => {
+                let list = vec![*only, subscriber];
+                *self = Self::Many(Box::new(Many { list, positions: None }));
+            }
+            Self::Many(many) => many.put(subscriber),
+        }
+    }
+
+    fn remove(&mut self, session: u32) {
+        match self {
+            Self::One(only) if only.session == session => *self = Self::None,
+            Self::None | Self::One(_) => {}
+            Self::Many(many) => {
+                many.remove(session);
+                if let [only] = many.list[..] {
+                    *self = Self::One(only);
+                }
+            }
+        }
+    }
+}
+
+impl Many {
     fn position(&self, session: u32) -> Option<usize> {
         match &self.positions {
             Some(positions) => positions.get(&session).map(|at| *at as usize),
@@ -49,7 +94,6 @@ impl Subscribers {
         }
     }
 
-    /// Adds or replaces a subscriber.
     fn put(&mut self, subscriber: Subscriber) {
         if let Some(held) = self.position(subscriber.session).and_then(|at| self.list.get_mut(at)) {
             *held = subscriber;
@@ -60,7 +104,7 @@ impl Subscribers {
             positions.insert(subscriber.session, (self.list.len() - 1) as u32);
         } else if self.list.len() > POSITIONS_FROM {
             let held = self.list.iter().enumerate().map(|(at, held)| (held.session, at as u32));
-            self.positions = Some(Box::new(held.collect()));
+            self.positions = Some(held.collect());
         }
     }
 
@@ -81,19 +125,33 @@ impl Subscribers {
 struct Held {
     filter: Arc<str>,
     subscribers: Subscribers,
+    more: Option<Box<More>>,
+}
+
+/// What few filters have.
+#[derive(Debug, Default)]
+struct More {
     /// `$share` groups on this filter, by position.
     groups: Vec<u32>,
     /// Another filter under the same key.
-    next: Option<Box<Held>>,
+    next: Option<Held>,
 }
 
 impl Held {
     fn new(filter: Arc<str>) -> Self {
-        Self { filter, subscribers: Subscribers::default(), groups: Vec::new(), next: None }
+        Self { filter, subscribers: Subscribers::None, more: None }
+    }
+
+    fn groups(&self) -> &[u32] {
+        self.more.as_ref().map_or(&[], |more| &more.groups)
+    }
+
+    fn next(&self) -> Option<&Self> {
+        self.more.as_ref()?.next.as_ref()
     }
 
     fn is_unused(&self) -> bool {
-        self.subscribers.list.is_empty() && self.groups.is_empty()
+        self.subscribers.as_slice().is_empty() && self.groups().is_empty()
     }
 
     fn find(&mut self, filter: &str) -> Option<&mut Self> {
@@ -102,7 +160,7 @@ impl Held {
             if &*this.filter == filter {
                 return Some(this);
             }
-            held = this.next.as_deref_mut();
+            held = this.more.as_mut().and_then(|more| more.next.as_mut());
         }
         None
     }
@@ -139,8 +197,10 @@ pub(crate) struct Router {
     interest: Arc<Interest>,
     table: Map<u64, Held>,
     deep: Vec<Held>,
-    /// Holds under each cell, and those of sessions that outlive their connection.
-    cells: Vec<[u32; 2]>,
+    /// Holds under each cell.
+    cells: Vec<u32>,
+    /// Of these, those of sessions that outlive their connection. Untouched pages cost nothing.
+    persistent_cells: Vec<u32>,
     own_shapes: Map<Shape, u32>,
     shapes: Vec<Shape>,
     generation: u64,
@@ -157,7 +217,8 @@ impl Router {
             interest,
             table: crate::shard::map(seed),
             deep: Vec::new(),
-            cells: vec![[0; 2]; interest::CELLS],
+            cells: vec![0; interest::CELLS],
+            persistent_cells: vec![0; interest::CELLS],
             own_shapes: crate::shard::map(seed),
             shapes: Vec::new(),
             generation: 0,
@@ -212,8 +273,9 @@ impl Router {
         match holder {
             Holder::Session(subscriber) => held.subscribers.put(subscriber),
             Holder::Group(group) => {
-                if !held.groups.contains(&group) {
-                    held.groups.push(group);
+                let groups = &mut held.more.get_or_insert_default().groups;
+                if !groups.contains(&group) {
+                    groups.push(group);
                 }
             }
         }
@@ -248,7 +310,7 @@ impl Router {
     /// Says that a hold became, or stopped being, one of a session that outlives its connection.
     pub(crate) fn set_persistent(&mut self, filter: &str, persistent: bool) {
         if let Place::Exact(key) | Place::Shaped(_, key) = self.interest.keys().place(filter) {
-            self.count_cell(key, 1, persistent);
+            self.count_cell(key, true, persistent);
         }
     }
 
@@ -265,20 +327,18 @@ impl Router {
                 return;
             }
         };
-        self.count_cell(key, 0, more);
+        self.count_cell(key, false, more);
         if persistent {
-            self.count_cell(key, 1, more);
+            self.count_cell(key, true, more);
         }
     }
 
-    fn count_cell(&mut self, key: u64, which: usize, more: bool) {
-        let Some(count) = self.cells.get_mut(cell_of(key)).and_then(|cell| cell.get_mut(which))
-        else {
-            return;
-        };
+    fn count_cell(&mut self, key: u64, persistent: bool, more: bool) {
+        let cells = if persistent { &mut self.persistent_cells } else { &mut self.cells };
+        let Some(count) = cells.get_mut(cell_of(key)) else { return };
         *count = if more { *count + 1 } else { count.saturating_sub(1) };
         if (more && *count == 1) || (!more && *count == 0) {
-            self.interest.set(self.shard, key, more, which == 1);
+            self.interest.set(self.shard, key, more, persistent);
         }
     }
 
@@ -335,8 +395,8 @@ impl Router {
             return;
         }
         matches.filters += 1;
-        matches.subscribers.extend_from_slice(&held.subscribers.list);
-        matches.groups.extend_from_slice(&held.groups);
+        matches.subscribers.extend_from_slice(held.subscribers.as_slice());
+        matches.groups.extend_from_slice(held.groups());
     }
 
     fn probe(&self, key: u64, topic: &str, matches: &mut Matches) {
@@ -349,7 +409,7 @@ impl Router {
         let mut held = self.table.get(&key);
         while let Some(this) = held {
             self.take(this, topic, matches);
-            held = this.next.as_deref();
+            held = this.next();
         }
     }
 }
@@ -365,7 +425,11 @@ fn is_parent(filter: &str, topic: &str) -> bool {
 fn release_from(held: &mut Held, holder: Holder) {
     match holder {
         Holder::Session(subscriber) => held.subscribers.remove(subscriber.session),
-        Holder::Group(group) => held.groups.retain(|other| *other != group),
+        Holder::Group(group) => {
+            if let Some(more) = &mut held.more {
+                more.groups.retain(|other| *other != group);
+            }
+        }
     }
 }
 
@@ -373,17 +437,22 @@ fn release_from(held: &mut Held, holder: Holder) {
 fn chain<'a>(first: &'a mut Held, filter: &Arc<str>) -> &'a mut Held {
     let mut held = first;
     while held.filter != *filter {
-        held = held.next.get_or_insert_with(|| Box::new(Held::new(Arc::clone(filter))));
+        let more = held.more.get_or_insert_default();
+        held = more.next.get_or_insert_with(|| Held::new(Arc::clone(filter)));
     }
     held
 }
 
 fn without_unused(mut first: Held) -> Option<Held> {
-    let rest = first.next.take().and_then(|next| without_unused(*next)).map(Box::new);
+    let rest = first.more.as_mut().and_then(|more| more.next.take()).and_then(without_unused);
     if first.is_unused() {
-        return rest.map(|rest| *rest);
+        return rest;
     }
-    first.next = rest;
+    match (&mut first.more, rest) {
+        (more, Some(rest)) => more.get_or_insert_default().next = Some(rest),
+        (Some(more), None) if more.groups.is_empty() => first.more = None,
+        (_, None) => {}
+    }
     Some(first)
 }
 

@@ -10,7 +10,9 @@ use crate::timers::{NEVER, Reminder};
 impl Session {
     /// When one and a half times its Keep Alive of silence are over [MQTT-3.1.2-22].
     fn keep_alive_due(&self) -> Moment {
-        if self.connection.is_none() || self.keep_alive_counted == 0 {
+        // Of a client that takes no bytes nothing is read either: whoever holds its socket watches it.
+        let is_watched = self.connection.as_ref().is_some_and(|held| !held.congested);
+        if !is_watched || self.keep_alive_counted == 0 {
             return NEVER;
         }
         self.last_packet.plus_millis(u64::from(self.keep_alive_counted) * 1500)

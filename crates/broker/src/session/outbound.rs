@@ -461,10 +461,13 @@ impl Shard {
 
     pub(crate) fn on_writable(&mut self, now: Now, conn: crate::ConnId, out: &mut Outbox) {
         let Some(index) = self.session_of(conn) else { return };
-        if let Some(connection) = &mut self.session(index).connection {
+        let session = self.session(index);
+        session.last_packet = now.moment;
+        if let Some(connection) = &mut session.connection {
             connection.congested = false;
         }
         self.send_owed(now, index, out);
+        self.remind_of_next(index);
     }
 
     pub(crate) fn on_puback(

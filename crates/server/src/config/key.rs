@@ -203,7 +203,9 @@ static KEYS: &[Key] = &[
         kind: Kind::Bytes(64 << 20, 1 << 50),
         scope: Scope::Start,
         apply: |settings, value| settings.config.memory_limit = Some(value.number()),
-        current: |settings| settings.config.memory_limit.map_or_else(|| nothing(settings), Value::Number),
+        current: |settings| {
+            settings.config.memory_limit.map_or_else(|| nothing(settings), Value::Number)
+        },
     },
     Key {
         name: "test-clock",

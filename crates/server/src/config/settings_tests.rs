@@ -151,11 +151,7 @@ fn what_is_not_available_is_refused_from_everywhere() {
     let variable = environment(&[("BITTS_DATA_DIR", "d")]);
     assert_eq!(refusal(&variable), format!("BITTS_DATA_DIR: \"d\" {expected}"));
     assert_eq!(file_refusal("data-dir = 'd'"), format!("bitts.toml:1: data-dir: \"d\" {expected}"));
-    let unavailable = [
-        ("auth", "enforce"),
-        ("durability", "sync"),
-        ("test-clock", "true"),
-    ];
+    let unavailable = [("auth", "enforce"), ("durability", "sync"), ("test-clock", "true")];
     for (name, text) in unavailable {
         let error = refusal(&flags(&[(name, text)]));
         let start = format!("--{name}: \"{text}\" is not available in this version: ");

@@ -13,7 +13,7 @@ use bitts_broker::{Message, NewMessage};
 use bitts_mqtt::{PublishProperties, QoS, UserPropertiesBuf};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::{HeaderMap, Request};
 
 use super::Front;
@@ -59,13 +59,17 @@ impl Front {
     }
 
     async fn read_body(&self, body: Incoming) -> Result<Bytes, ApiError> {
+        let too_large = || {
+            let message = "The payload is larger than 131072 bytes";
+            ApiError::new(ErrorKind::RequestEntityTooLarge, message)
+        };
+        if body.size_hint().lower() > self.limits.http_body_bytes_max as u64 {
+            return Err(too_large());
+        }
         let limited = Limited::new(body, self.limits.http_body_bytes_max).collect();
         match tokio::time::timeout(self.limits.http_timeout, limited).await {
             Ok(Ok(body)) => Ok(body.to_bytes()),
-            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-                let message = "The payload is larger than 131072 bytes";
-                Err(ApiError::new(ErrorKind::RequestEntityTooLarge, message))
-            }
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
             Ok(Err(_)) => Err(ApiError::new(ErrorKind::InvalidRequest, "The body is incomplete")),
             Err(_) => {
                 let message = "The body did not come in time";

@@ -28,14 +28,15 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// A head came. Whether a line with `Content-Length` came since the last.
-    pub(super) fn begin(&self) -> bool {
+    /// A head came; how many of its lines said `Content-Length`.
+    pub(super) fn begin(&self) -> u32 {
         self.in_request.store(true, Ordering::Relaxed);
-        self.content_lengths.swap(0, Ordering::Relaxed) > 0
+        self.content_lengths.swap(0, Ordering::Relaxed)
     }
 
-    /// The answer is made.
+    /// The answer is made, and the body it may have read is no head.
     pub(super) fn end(&self) {
+        self.content_lengths.store(0, Ordering::Relaxed);
         self.in_request.store(false, Ordering::Relaxed);
     }
 }

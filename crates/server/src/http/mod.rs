@@ -18,7 +18,7 @@ use std::time::Duration;
 use bitts_aws::error::{ApiError, ErrorKind};
 use hyper::body::Incoming;
 use hyper::header::{HOST, TRANSFER_ENCODING};
-use hyper::{Request, Version};
+use hyper::{Request, StatusCode, Version};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
@@ -37,6 +37,8 @@ use crate::tls::Tls;
 const THREADS: usize = 2;
 /// How often files are looked at for changes.
 const FILES_LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
+
+const IN_DOUBT: &str = "The request can be read in more than one way";
 
 /// What every request may use.
 #[derive(Debug)]
@@ -141,11 +143,10 @@ impl Front {
     async fn answer(&self, request: Request<Incoming>, watch: &Watch) -> Response {
         let trace = Trace::new();
         let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
-        let has_two_lengths = watch.begin() && is_chunked;
-        if has_two_lengths || !has_one_host(&request) {
-            let message = "The request can be read in more than one way";
-            self.counters.answered(None, 400);
+        if let Some((status, message)) = self.refuse_head(&request, watch.begin()) {
+            self.counters.answered(None, status.as_u16());
             return Answer::error(&ApiError::new(ErrorKind::InvalidRequest, message), &trace)
+                .with_status(status)
                 .closing()
                 .into_response();
         }
@@ -161,7 +162,33 @@ impl Front {
         } else {
             self.data_plane(request, &trace).await
         };
-        if is_chunked { answer.closing().into_response() } else { answer.into_response() }
+        let is_upgraded = answer.status() == 101;
+        if is_chunked && !is_upgraded { answer.closing() } else { answer }.into_response()
+    }
+
+    /// A head that could be read in more than one way, or that is too large.
+    fn refuse_head(
+        &self,
+        request: &Request<Incoming>,
+        content_lengths: u32,
+    ) -> Option<(StatusCode, &'static str)> {
+        let mut encodings = request.headers().get_all(TRANSFER_ENCODING).iter();
+        let is_chunked = match (encodings.next(), encodings.next()) {
+            (None, _) => false,
+            (Some(encoding), None) if encoding.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
+            (Some(_), _) => return Some((StatusCode::BAD_REQUEST, IN_DOUBT)),
+        };
+        let has_two_lengths = content_lengths > 1 || (content_lengths > 0 && is_chunked);
+        if has_two_lengths || !has_one_host(request) {
+            return Some((StatusCode::BAD_REQUEST, IN_DOUBT));
+        }
+        let headers = request.headers().iter();
+        let bytes: usize = headers.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+        let is_large = bytes > self.limits.http_head_bytes_max;
+        is_large.then_some((
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "The header fields are larger than 32 KiB",
+        ))
     }
 }
 
