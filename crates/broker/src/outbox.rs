@@ -15,19 +15,34 @@ use crate::message::Message;
 use crate::record::{Batch, Entry, Lsn};
 use crate::slot::{ShardId, ShardSet};
 
-/// An encoded packet for one connection: a range of [`Outbox::bytes`], shared between receivers.
+/// An encoded packet for one connection: two ranges of [`Outbox::bytes`], shared between receivers.
+///
+/// The tail is the payload of a large PUBLISH, which is there once for all receivers, also where
+/// their packets begin differently.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Frame {
     /// Who gets it.
     pub conn: ConnId,
     /// Where it begins in [`Outbox::bytes`].
-    pub start: u32,
-    /// How long it is.
+    pub start: u64,
+    /// How long that part is.
     pub len: u32,
+    /// How long its tail is; 0 for none.
+    pub tail_len: u32,
+    /// Where its tail begins.
+    pub tail_start: u64,
     /// Where in the packet this receiver's Packet Identifier goes; 0 for nowhere.
     pub packet_id_at: u32,
     /// The Packet Identifier to write there.
     pub packet_id: u16,
+}
+
+impl Frame {
+    /// Bytes of the whole packet.
+    #[must_use]
+    pub const fn bytes(&self) -> u32 {
+        self.len.saturating_add(self.tail_len)
+    }
 }
 
 /// How a connection is to be closed, once its frames are written.
@@ -91,6 +106,11 @@ pub enum Parcel {
         messages: Vec<Arc<Message>>,
         /// There may be more behind this topic.
         next: Option<Box<str>>,
+    },
+    /// The next filter of a SUBSCRIBE gets its retained messages. To the session's owner, from itself.
+    NextScan {
+        /// Whose.
+        session: SessionRef,
     },
     /// Make or change a group's member. To the group's owner.
     Join {
@@ -187,23 +207,33 @@ impl Outbox {
         self.closes.clear();
     }
 
-    /// The bytes of a frame, before its Packet Identifier is written.
-    #[must_use]
-    pub fn frame_bytes(&self, frame: &Frame) -> &[u8] {
-        let start = frame.start as usize;
-        self.bytes.get(start..start + frame.len as usize).unwrap_or_default()
+    fn range(&self, start: u64, len: u32) -> &[u8] {
+        let start = start as usize;
+        self.bytes.get(start..start + len as usize).unwrap_or_default()
     }
 
-    /// Appends a frame to a connection's write buffer.
+    /// The tail of a frame, which other frames may share.
+    #[must_use]
+    pub fn tail(&self, frame: &Frame) -> &[u8] {
+        self.range(frame.tail_start, frame.tail_len)
+    }
+
+    /// Appends a frame without its tail to a connection's write buffer.
     ///
     /// Hot: once per delivery. One copy.
-    pub fn copy_frame(&self, frame: &Frame, out: &mut Vec<u8>) {
+    pub fn copy_head(&self, frame: &Frame, out: &mut Vec<u8>) {
         let at = out.len() + frame.packet_id_at as usize;
-        out.extend_from_slice(self.frame_bytes(frame));
+        out.extend_from_slice(self.range(frame.start, frame.len));
         if frame.packet_id_at != 0
             && let Some(place) = out.get_mut(at..at + 2)
         {
             place.copy_from_slice(&frame.packet_id.to_be_bytes());
         }
+    }
+
+    /// Appends a whole frame.
+    pub fn copy_frame(&self, frame: &Frame, out: &mut Vec<u8>) {
+        self.copy_head(frame, out);
+        out.extend_from_slice(self.tail(frame));
     }
 }

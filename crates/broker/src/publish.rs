@@ -174,6 +174,7 @@ impl Shard {
             accepted_unix_ms: now.unix_ms,
             received: None,
             parked: None,
+            payload_at: None,
             templates: Default::default(),
         };
         self.publish(now, &mut transit, out)

@@ -330,9 +330,16 @@ impl PublishFrame<'_> {
     ///
     /// Hot: once per delivery, or once per message where receivers do not differ.
     pub fn encode(&self, out: &mut Vec<u8>) -> usize {
+        let packet_id_at = self.encode_head(out);
+        out.extend_from_slice(self.payload);
+        packet_id_at
+    }
+
+    /// The same without the payload, which is to follow.
+    pub fn encode_head(&self, out: &mut Vec<u8>) -> usize {
         let (remaining, properties) = self.remaining_len();
         let start = out.len();
-        out.reserve(remaining + 5);
+        out.reserve(remaining + 5 - self.payload.len());
         let flags = u8::from(self.dup) << 3 | (self.qos as u8) << 1 | u8::from(self.retain);
         out.push(0x30 | flags);
         varint::write(remaining, out);
@@ -352,7 +359,6 @@ impl PublishFrame<'_> {
             }
             out.extend_from_slice(self.forwarded);
         }
-        out.extend_from_slice(self.payload);
         packet_id_at
     }
 }

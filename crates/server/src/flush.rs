@@ -104,31 +104,22 @@ impl Worker {
     }
 
     /// Appends a packet to its connection's buffer. Hot: once per delivery.
-    fn put_frame(&mut self, out: &Outbox, frame: &Frame, shared: &mut Option<(u32, Bytes)>) {
+    fn put_frame(&mut self, out: &Outbox, frame: &Frame, shared: &mut Option<(u64, Bytes)>) {
         let Some(conn) = self.conns.get_mut(frame.conn.index as usize) else { return };
         if conn.id != frame.conn {
             return;
         }
-        if frame.len as usize >= SHARED_FROM {
-            // Up to its Packet Identifier a packet is the receiver's own.
-            let head = if frame.packet_id_at == 0 { 0 } else { frame.packet_id_at as usize + 2 };
-            let bytes = out.frame_bytes(frame);
-            let body = match shared {
-                Some((start, body)) if *start == frame.start => body.clone(),
+        if frame.tail_len as usize >= SHARED_FROM {
+            let tail = match shared {
+                Some((start, tail)) if *start == frame.tail_start => tail.clone(),
                 _ => {
-                    let tail = bytes.get(head..).unwrap_or_default();
-                    let body = Bytes::copy_from_slice(tail);
-                    *shared = Some((frame.start, body.clone()));
-                    body
+                    let tail = Bytes::copy_from_slice(out.tail(frame));
+                    *shared = Some((frame.tail_start, tail.clone()));
+                    tail
                 }
             };
-            if head > 0 {
-                conn.writes.append(&mut self.spares, |buffer| {
-                    buffer.extend_from_slice(bytes.get(..head - 2).unwrap_or_default());
-                    buffer.extend_from_slice(&frame.packet_id.to_be_bytes());
-                });
-            }
-            conn.writes.append_shared(body);
+            conn.writes.append(&mut self.spares, |buffer| out.copy_head(frame, buffer));
+            conn.writes.append_shared(tail);
         } else {
             conn.writes.append(&mut self.spares, |buffer| out.copy_frame(frame, buffer));
         }
@@ -149,7 +140,7 @@ impl Worker {
     }
 
     /// Packets whose position is durable leave; the others are kept, behind those that wait already.
-    fn put_gated(&mut self, out: &Outbox, shared: &mut Option<(u32, Bytes)>) {
+    fn put_gated(&mut self, out: &Outbox, shared: &mut Option<(u64, Bytes)>) {
         for (lsn, frame) in &out.gated {
             if *lsn <= self.durable && self.gated.is_empty() {
                 self.put_frame(out, frame, shared);

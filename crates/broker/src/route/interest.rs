@@ -34,6 +34,8 @@ pub struct Interest {
     shapes: ArcSwap<Vec<ShapeUse>>,
     generation: AtomicU64,
     deep: AtomicU64,
+    /// Filters of all shards that are too deep for a shape.
+    deep_filters: AtomicU64,
     retained_messages: AtomicI64,
     retained_bytes: AtomicI64,
 }
@@ -57,6 +59,7 @@ impl Interest {
             shapes: ArcSwap::default(),
             generation: AtomicU64::new(0),
             deep: AtomicU64::new(0),
+            deep_filters: AtomicU64::new(0),
             retained_messages: AtomicI64::new(0),
             retained_bytes: AtomicI64::new(0),
         }
@@ -106,6 +109,19 @@ impl Interest {
         let cells = if persistent { &self.persistent } else { &self.cells };
         if let Some(cell) = cells.get(cell_of(key)) {
             set_bit(cell, shard, wanted);
+        }
+    }
+
+    /// Each filter without a shape costs every topic as much as a shape does.
+    pub(crate) fn deep_filters(&self) -> u64 {
+        self.deep_filters.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn count_deep(&self, more: bool) {
+        if more {
+            self.deep_filters.fetch_add(1, Ordering::AcqRel);
+        } else {
+            self.deep_filters.fetch_sub(1, Ordering::AcqRel);
         }
     }
 

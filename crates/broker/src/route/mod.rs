@@ -232,9 +232,9 @@ impl Router {
         self.matches_parent = matches_parent;
     }
 
-    /// How many wildcard shapes the whole server uses.
+    /// How many wildcard shapes the whole server uses, and filters that have none.
     pub(crate) fn shape_count(&self) -> usize {
-        self.interest.shapes().len()
+        self.interest.shapes().len() + self.interest.deep_filters() as usize
     }
 
     /// Whether any shard has a filter of the shape of this one, so that it costs no new one.
@@ -324,6 +324,7 @@ impl Router {
             Place::Deep => {
                 self.deep_count = if more { self.deep_count + 1 } else { self.deep_count - 1 };
                 self.interest.set_deep(self.shard, self.deep_count > 0);
+                self.interest.count_deep(more);
                 return;
             }
         };

@@ -10,6 +10,9 @@ use std::sync::Arc;
 use crate::message::Message;
 use crate::time::Moment;
 
+/// Bytes of messages that end one step of answering a filter.
+const STEP_BYTES: usize = 256 << 10;
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct RetainedTable {
@@ -112,6 +115,8 @@ impl RetainedTable {
         let mut expired = Vec::new();
         let mut last = None;
         let mut seen = 0;
+        let mut bytes = 0;
+        let mut is_cut = false;
         for (topic, message) in self.messages.range::<str, _>((lower, Bound::Unbounded)) {
             if !topic.starts_with(prefix) {
                 last = None;
@@ -121,14 +126,16 @@ impl RetainedTable {
             if message.is_expired(now) {
                 expired.push(topic.clone());
             } else if bitts_mqtt::matches(filter, topic) {
+                bytes += message.bytes();
                 found.push(Arc::clone(message));
             }
             seen += 1;
-            if seen == step {
+            is_cut = seen == step || bytes >= STEP_BYTES;
+            if is_cut {
                 break;
             }
         }
-        let next = if seen == step { last.cloned() } else { None };
+        let next = if is_cut { last.cloned() } else { None };
         (found, next, self.forget(&expired))
     }
 }

@@ -122,11 +122,23 @@ impl Keys {
     }
 }
 
-/// The shape of a filter, if it has wildcards and one.
-pub(crate) fn shape_of(filter: &str) -> Option<Shape> {
+/// What a filter costs those who publish.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Cost {
+    /// Nothing: it has no wildcard.
+    Exact,
+    /// A probe for its shape, whoever else has that.
+    Shape(Shape),
+    /// A comparison of its own.
+    Deep,
+}
+
+/// What a Topic Filter (without `$share` prefix) costs.
+pub(crate) fn cost_of(filter: &str) -> Cost {
     match Keys::new(0).place(filter) {
-        Place::Shaped(shape, _) => Some(shape),
-        Place::Exact(_) | Place::Deep => None,
+        Place::Exact(_) => Cost::Exact,
+        Place::Shaped(shape, _) => Cost::Shape(shape),
+        Place::Deep => Cost::Deep,
     }
 }
 

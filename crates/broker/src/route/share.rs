@@ -16,6 +16,9 @@ use crate::shard::Map;
 /// How often a message goes to one who must take it, because all others were asked.
 pub(crate) const ASKED_ALL: u16 = u16::MAX;
 
+/// Members that are asked whether they have room before one must take a message.
+pub(crate) const ASKED_MAX: usize = 16;
+
 /// One group.
 #[derive(Debug)]
 pub(crate) struct Group {
@@ -59,6 +62,13 @@ impl Group {
             .find(|at| self.members.get(*at).is_some_and(|member| member.connected))?;
         self.turn = at + 1;
         self.members.get(at)
+    }
+
+    /// A member is not connected, although nothing was heard of that.
+    pub(crate) fn is_away(&mut self, session: SessionRef) {
+        if let Some(held) = self.members.iter_mut().find(|held| held.session == session) {
+            held.connected = false;
+        }
     }
 
     pub(crate) fn connected(&self) -> usize {

@@ -99,7 +99,7 @@ impl Shard {
         for _ in 0..2 {
             let frame =
                 encode_frame(connection.id, &Packet::Disconnect(packet.clone()), version, out);
-            if frame.len <= connection.packet_bytes_max {
+            if frame.bytes() <= connection.packet_bytes_max {
                 connection.push(frame, connection.last_gate, &mut self.gates, out);
                 return;
             }
@@ -114,6 +114,7 @@ impl Shard {
         }
         let subacks = session.extra.as_mut().map(|extra| {
             extra.scans.clear();
+            extra.scans_waiting.clear();
             std::mem::take(&mut extra.subacks)
         });
         drop(subacks);

@@ -120,6 +120,7 @@ impl Shard {
             accepted_unix_ms: now.unix_ms,
             received: None,
             parked: None,
+            payload_at: None,
             templates: Default::default(),
         };
         if let (QoS::Two, Some(packet_id)) = (publish.qos, publish.packet_id) {

@@ -14,6 +14,7 @@ mod share;
 mod subscribe;
 mod will;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bitts_mqtt::{Packet, ProtocolVersion, SubscriptionOptions};
@@ -150,10 +151,14 @@ pub(crate) struct Session {
 #[derive(Debug, Default)]
 pub(crate) struct Extra {
     pub(crate) scans: Vec<Scan>,
+    /// Filters whose retained messages are due when the scan under way is done.
+    pub(crate) scans_waiting: VecDeque<Arc<str>>,
     pub(crate) next_scan: u32,
     pub(crate) subacks: Vec<PendingSubAck>,
     /// The wildcard shapes of its filters, and how many filters have each.
     pub(crate) shapes: Vec<(Shape, u32)>,
+    /// Its filters that are too deep for a shape.
+    pub(crate) deep_filters: usize,
 }
 
 impl Session {
@@ -202,7 +207,7 @@ impl Shard {
         let session = &mut self.sessions[index as usize];
         if let Some(connection) = &mut session.connection {
             let frame = encode_frame(connection.id, packet, session.version, out);
-            if frame.len <= connection.packet_bytes_max {
+            if frame.bytes() <= connection.packet_bytes_max {
                 connection.push_free(frame, &mut self.gates, out);
             }
         }
@@ -220,7 +225,7 @@ impl Shard {
         let session = &mut self.sessions[index as usize];
         let Some(connection) = &mut session.connection else { return };
         let frame = encode_frame(connection.id, packet, session.version, out);
-        if frame.len > connection.packet_bytes_max {
+        if frame.bytes() > connection.packet_bytes_max {
             *self.stats.denied.entry("acknowledgement_too_large").or_default() += 1;
             return;
         }
@@ -239,7 +244,15 @@ pub(crate) fn encode_frame(
     let start = out.bytes.len();
     bitts_mqtt::encode(packet, version, &mut out.bytes);
     let len = out.bytes.len() - start;
-    Frame { conn, start: start as u32, len: len as u32, packet_id_at: 0, packet_id: 0 }
+    Frame {
+        conn,
+        start: start as u64,
+        len: len as u32,
+        tail_start: 0,
+        tail_len: 0,
+        packet_id_at: 0,
+        packet_id: 0,
+    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,10 @@ pub(crate) type Identifiers = SmallVec<[u32; 2]>;
 
 /// Bytes one round of sending queued messages may produce; the next goes on a moment later.
 const ROUND_BYTES: usize = 256 << 10;
+/// Places that an empty queue keeps.
+const KEPT_MAX: usize = 256;
+/// Payloads from this size on are in the outbox once, however their packets begin.
+const TAIL_FROM: usize = 4 << 10;
 /// Messages in flight, those included that earlier connections left behind.
 const INFLIGHT_MAX: usize = 32_768;
 
@@ -44,6 +48,8 @@ pub(crate) struct Transit<'a> {
     /// The QoS 2 identifier that is durable with it.
     pub(crate) received: Option<(Arc<str>, u16)>,
     pub(crate) parked: Option<Arc<Message>>,
+    /// Where the payload is in the outbox, once a packet with a tail was made of it.
+    pub(crate) payload_at: Option<u64>,
     /// Encoded once per version, QoS and RETAIN, where receivers do not differ otherwise.
     pub(crate) templates: [Option<Frame>; 12],
 }
@@ -62,6 +68,7 @@ impl<'a> Transit<'a> {
             accepted_unix_ms: message.accepted_unix_ms,
             received: None,
             parked: Some(Arc::clone(message)),
+            payload_at: None,
             templates: Default::default(),
         }
     }
@@ -167,6 +174,16 @@ impl Outbound {
     /// Whether another PUBLISH at QoS 1 or 2 may go out.
     fn has_room(&self, window: u16) -> bool {
         self.window_used < usize::from(window) && self.inflight.len() < INFLIGHT_MAX
+    }
+
+    /// What was long and is empty keeps no memory.
+    fn let_go(&mut self) {
+        if self.queue.capacity() > KEPT_MAX {
+            self.queue = VecDeque::new();
+        }
+        if self.inflight.is_empty() && self.inflight.capacity() > KEPT_MAX {
+            self.inflight = VecDeque::new();
+        }
     }
 
     fn remove(&mut self, at: usize) -> Option<Inflight> {
@@ -349,7 +366,10 @@ impl Shard {
             if !outbound.has_room(connection.window) {
                 return;
             }
-            let Some(queued) = outbound.queue.pop_front() else { break };
+            let Some(queued) = outbound.queue.pop_front() else {
+                outbound.let_go();
+                break;
+            };
             let bytes = queued.message.bytes();
             outbound.queued_bytes -= bytes;
             self.queued_bytes -= bytes;
@@ -400,11 +420,17 @@ impl Shard {
             payload: &message.payload,
         };
         if frame.encoded_len() > connection.packet_bytes_max as usize {
+            let (qos, packet_id) = (held.qos, held.packet_id.number());
             outbound.remove(at);
             self.stats.drop_one(Dropped::PacketTooLarge);
+            if qos == QoS::Two && session.is_recorded {
+                let (slot, client_id) = (session.slot, Arc::clone(&session.client_id));
+                let stage = Stage::Complete;
+                self.record(slot, Record::Delivery { client_id, packet_id, stage, message: None });
+            }
             return;
         }
-        let frame = put_publish(connection, &frame, out);
+        let frame = put_publish(connection, &frame, &mut None, out);
         connection.push_free(frame, &mut self.gates, out);
         held.sent = Sent::Publish;
         outbound.unsent -= 1;
@@ -612,7 +638,7 @@ fn write_publish(
     if is_common && let Some(Some(frame)) = transit.templates.get(template) {
         let packet_id = packet_id.map_or(0, PacketId::number);
         let frame = Frame { conn: connection.id, packet_id, ..*frame };
-        return (frame.len <= connection.packet_bytes_max).then_some(frame);
+        return (frame.bytes() <= connection.packet_bytes_max).then_some(frame);
     }
     let mut publish = PublishFrame {
         version,
@@ -640,20 +666,41 @@ fn write_publish(
     if let (true, Some(aliases)) = (is_new_alias, &mut connection.outbound_aliases) {
         aliases.told(transit.topic);
     }
-    let frame = put_publish(connection, &publish, out);
+    let frame = put_publish(connection, &publish, &mut transit.payload_at, out);
     if is_common && let Some(place) = transit.templates.get_mut(template) {
         *place = Some(frame);
     }
     Some(frame)
 }
 
-fn put_publish(connection: &Connection, publish: &PublishFrame<'_>, out: &mut Outbox) -> Frame {
+/// Encodes a PUBLISH; of a large one the payload is put into the outbox once.
+fn put_publish(
+    connection: &Connection,
+    publish: &PublishFrame<'_>,
+    payload_at: &mut Option<u64>,
+    out: &mut Outbox,
+) -> Frame {
+    let is_large = publish.payload.len() >= TAIL_FROM;
+    let tail_start = if is_large {
+        *payload_at.get_or_insert_with(|| {
+            let start = out.bytes.len() as u64;
+            out.bytes.extend_from_slice(publish.payload);
+            start
+        })
+    } else {
+        0
+    };
     let start = out.bytes.len();
-    let packet_id_at = publish.encode(&mut out.bytes);
+    let packet_id_at = publish.encode_head(&mut out.bytes);
+    if !is_large {
+        out.bytes.extend_from_slice(publish.payload);
+    }
     Frame {
         conn: connection.id,
-        start: start as u32,
+        start: start as u64,
         len: (out.bytes.len() - start) as u32,
+        tail_start,
+        tail_len: if is_large { publish.payload.len() as u32 } else { 0 },
         packet_id_at: packet_id_at as u32,
         packet_id: publish.packet_id.map_or(0, PacketId::number),
     }

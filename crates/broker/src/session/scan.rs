@@ -47,8 +47,41 @@ impl Shard {
         }
     }
 
-    /// Asks for the retained messages of a subscription that exists.
+    /// Asks for the retained messages of a subscription that exists, when those of other filters are
+    /// through.
     pub(crate) fn start_scan(&mut self, now: Now, index: u32, filter: &Arc<str>, out: &mut Outbox) {
+        let extra = self.session(index).extra.get_or_insert_default();
+        if extra.scans.is_empty() && extra.scans_waiting.is_empty() {
+            self.begin_scan(now, index, filter, out);
+        } else if !extra.scans_waiting.iter().any(|waiting| Arc::ptr_eq(waiting, filter)) {
+            extra.scans_waiting.push_back(Arc::clone(filter));
+        }
+    }
+
+    /// A scan is through: the next filter's turn comes in a later turn.
+    fn next_scan(&mut self, index: u32, out: &mut Outbox) {
+        let me = self.session_ref(index);
+        let session = self.session(index);
+        let Some(extra) = session.extra.as_mut().filter(|extra| extra.scans.is_empty()) else {
+            return;
+        };
+        if !extra.scans_waiting.is_empty() {
+            out.parcels.push((self.id, Parcel::NextScan { session: me }));
+        }
+    }
+
+    /// The turn of the next filter that is still subscribed to.
+    pub(crate) fn on_next_scan(&mut self, now: Now, session: SessionRef, out: &mut Outbox) {
+        let Some(index) = self.resolve(session) else { return };
+        while let Some(extra) = self.session(index).extra.as_mut()
+            && extra.scans.is_empty()
+            && let Some(filter) = extra.scans_waiting.pop_front()
+        {
+            self.begin_scan(now, index, &filter, out);
+        }
+    }
+
+    fn begin_scan(&mut self, now: Now, index: u32, filter: &Arc<str>, out: &mut Outbox) {
         let is_wild = filter.contains(['+', '#']);
         let owner = self.placement.owner_of(filter);
         let shards = if is_wild { self.placement.all() } else { crate::ShardSet::only(owner) };
@@ -153,6 +186,8 @@ impl Shard {
             && let Some(extra) = &mut self.session(index).extra
         {
             extra.scans.push(held);
+        } else {
+            self.next_scan(index, out);
         }
         self.continue_scans(now, index, out);
     }

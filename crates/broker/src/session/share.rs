@@ -11,7 +11,7 @@ use super::outbound::{Delivery, Identifiers, Transit};
 use crate::outbox::{Member, Outbox, Parcel, SessionRef};
 use crate::reason::Dropped;
 use crate::route::Holder;
-use crate::route::share::ASKED_ALL;
+use crate::route::share::{ASKED_ALL, ASKED_MAX};
 use crate::shard::Shard;
 use crate::slot::ShardId;
 use crate::time::Now;
@@ -41,6 +41,7 @@ impl Shard {
             Parcel::RetainedFound { session, scan, messages, next } => {
                 self.on_retained_found(now, from, session, scan, (messages, next), out);
             }
+            Parcel::NextScan { session } => self.on_next_scan(now, session, out),
             Parcel::Join { group, member, packet_id } => {
                 let session = member.session;
                 let accepted = self.on_join(now, &group, member, out);
@@ -65,9 +66,15 @@ impl Shard {
                     out.parcels.push((from, undelivered));
                 }
             }
-            Parcel::Undelivered { group, message, tried, .. } => {
+            Parcel::Undelivered { group, message, tried, session } => {
                 if let Some(position) = self.groups.position(&group) {
-                    let tried = if tried == ASKED_ALL { 0 } else { tried };
+                    // Who cannot take what it must take is not there; it says so when it is again.
+                    let is_gone = tried == ASKED_ALL;
+                    let held = self.groups.at(position).filter(|_| is_gone);
+                    if let Some(group) = held {
+                        group.is_away(session);
+                    }
+                    let tried = if is_gone { 0 } else { tried };
                     self.choose_member(now, position, &mut Transit::parked(&message), tried, out);
                 } else {
                     self.stats.drop_one(Dropped::NoGroupMember);
@@ -188,15 +195,16 @@ impl Shard {
         mut tried: u16,
         out: &mut Outbox,
     ) {
+        let Some(group) = self.groups.at(position) else { return };
+        let asked_max = group.connected().min(ASKED_MAX);
         loop {
             let Some(group) = self.groups.at(position) else { return };
-            let connected = group.connected();
             let name = Arc::clone(&group.name);
             let Some(session) = group.next().map(|member| member.session) else {
                 self.park_in_group(position, transit);
                 return;
             };
-            tried = if usize::from(tried) >= connected { ASKED_ALL } else { tried + 1 };
+            tried = if usize::from(tried) >= asked_max { ASKED_ALL } else { tried + 1 };
             if session.shard != self.id {
                 let message = transit.park();
                 let parcel = Parcel::Deliver { group: name, session, message, tried };

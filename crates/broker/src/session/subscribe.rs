@@ -15,7 +15,8 @@ use super::{Session, Subscription};
 use crate::outbox::{Outbox, Parcel, SessionRef};
 use crate::reason::Violation;
 use crate::record::{Lsn, Record};
-use crate::route::{Holder, Subscriber, shape};
+use crate::route::shape::{self, Cost};
+use crate::route::{Holder, Subscriber};
 use crate::shard::Shard;
 use crate::slot::ShardId;
 use crate::time::Now;
@@ -55,7 +56,15 @@ impl Session {
     /// Counts the wildcard shape of a filter that was made or ended.
     fn count_shape(&mut self, filter: &str, more: bool) {
         let inner = bitts_mqtt::shared_filter(filter).map_or(filter, |shared| shared.filter);
-        let Some(shape) = shape::shape_of(inner) else { return };
+        let shape = match shape::cost_of(inner) {
+            Cost::Exact => return,
+            Cost::Shape(shape) => shape,
+            Cost::Deep => {
+                let count = &mut self.extra.get_or_insert_default().deep_filters;
+                *count = if more { *count + 1 } else { count.saturating_sub(1) };
+                return;
+            }
+        };
         let shapes = &mut self.extra.get_or_insert_default().shapes;
         match shapes.iter().position(|(held, _)| *held == shape) {
             Some(at) if more => shapes[at].1 += 1,
@@ -231,16 +240,20 @@ impl Shard {
         if session.subscriptions.len() >= self.limits.subscriptions_per_session_max {
             return Err(ReasonCode::QuotaExceeded);
         }
-        let Some(new) = shape::shape_of(inner) else { return Ok(()) };
-        if !self.router.knows_shape(new) && self.router.shape_count() >= self.limits.shapes_max {
-            return Err(ReasonCode::QuotaExceeded);
-        }
-        let shapes = session.extra.as_ref().map_or(&[][..], |extra| &extra.shapes);
-        let is_known = shapes.iter().any(|(shape, _)| *shape == new);
-        if shapes.len() >= self.limits.shapes_per_session_max && !is_known {
-            return Err(ReasonCode::QuotaExceeded);
-        }
-        Ok(())
+        let (shapes, deep) = session
+            .extra
+            .as_ref()
+            .map_or((&[][..], 0), |extra| (&extra.shapes, extra.deep_filters));
+        let (is_known, is_mine) = match shape::cost_of(inner) {
+            Cost::Exact => return Ok(()),
+            Cost::Shape(new) => {
+                (self.router.knows_shape(new), shapes.iter().any(|(shape, _)| *shape == new))
+            }
+            Cost::Deep => (false, false),
+        };
+        let is_full = !is_known && self.router.shape_count() >= self.limits.shapes_max;
+        let is_mine_full = !is_mine && shapes.len() + deep >= self.limits.shapes_per_session_max;
+        if is_full || is_mine_full { Err(ReasonCode::QuotaExceeded) } else { Ok(()) }
     }
 
     fn send_suback(
@@ -272,7 +285,13 @@ impl Shard {
         let Some(index) = self.resolve(session) else { return };
         let code =
             if accepted { None } else { Some(self.refused_code(index, ReasonCode::QuotaExceeded)) };
-        if !accepted {
+        let names_it = |pending: &PendingSubAck| {
+            pending.packet_id == packet_id
+                && pending.waiting.iter().any(|(name, _)| &**name == group)
+        };
+        let extra = self.session(index).extra.as_ref();
+        let is_awaited = extra.is_some_and(|extra| extra.subacks.iter().any(names_it));
+        if !accepted && is_awaited {
             self.forget_subscription(index, group);
         }
         let Some(extra) = &mut self.session(index).extra else { return };
@@ -339,6 +358,7 @@ impl Shard {
         session.count_shape(filter, false);
         if let Some(extra) = &mut session.extra {
             extra.scans.retain(|scan| &*scan.filter != filter);
+            extra.scans_waiting.retain(|waiting| &**waiting != filter);
         }
         let (slot, client_id) = (session.slot, Arc::clone(&session.client_id));
         let persistent = session.is_persistent();
