@@ -4,6 +4,7 @@
 //! a list of failures and one line that counts all tests, and the exit status is 1 if any failed.
 
 mod clients;
+mod spec;
 mod steps;
 mod tidy;
 mod tools;
@@ -19,6 +20,7 @@ usage: cargo xtask COMMAND
   ci                        everything that must pass
   test                      all tests in Rust
   tidy                      imports, clocks and IO in the core, sizes, names
+  spec [--write]            statements of the standards without a test; the page that lists them
   clients [PYTEST ARGS]     tests with real clients; installs what they need below tests/.deps
   sim --seeds N             the simulator; a failure prints its seed
   fuzz TARGET --seconds N   one fuzz target (needs cargo-fuzz)
@@ -33,6 +35,10 @@ fn main() -> ExitCode {
         ["ci"] => ci(&mut steps),
         ["test"] => rust_tests(&mut steps),
         ["tidy"] => tidy_step(&mut steps),
+        ["spec"] => spec_step(&mut steps),
+        ["spec", "--write"] => {
+            steps.check("spec", spec::write);
+        }
         ["clients", rest @ ..] => clients::run(&mut steps, rest),
         ["sim", "--seeds", seeds] => tools::sim(&mut steps, seeds),
         ["sim"] => tools::sim(&mut steps, "200"),
@@ -74,4 +80,8 @@ fn rust_tests(steps: &mut Steps) {
 
 fn tidy_step(steps: &mut Steps) {
     steps.check("tidy", tidy::run);
+}
+
+fn spec_step(steps: &mut Steps) {
+    steps.check("spec", spec::check);
 }
