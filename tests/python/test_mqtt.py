@@ -12,7 +12,8 @@ from server import wait_until
 @pytest.mark.parametrize("sent", [0, 1, 2])
 @pytest.mark.parametrize("granted", [0, 1, 2])
 def test_delivery_is_at_the_lower_qos(device, name, version, sent, granted):
-    """[MQTT-3.8.4-8]"""
+    """[MQTT-3.8.4-8], [MQTT3-3.8.4-6]: over TCP [MQTT-4.2-1], [MQTT3-7.1.1-1] with a client
+    of another project [MQTT3-7.0.0-2]"""
     topic = name("t")
     receiver, sender = device(name("r"), version=version), device(name("s"), version=version)
     assert receiver.subscribe(topic, granted) == granted
@@ -23,7 +24,7 @@ def test_delivery_is_at_the_lower_qos(device, name, version, sent, granted):
 
 @pytest.mark.parametrize("qos", [0, 1, 2])
 def test_messages_arrive_once_and_in_order(device, name, version, qos):
-    """[MQTT-4.6.0-6]"""
+    """[MQTT-4.6.0-5], [MQTT3-4.6.0-6]"""
     topic = name("t")
     receiver, sender = device(name("r"), version=version), device(name("s"), version=version)
     receiver.subscribe(topic, qos)
@@ -58,7 +59,7 @@ def test_payload_of_any_size(device, name, version, size):
     ("{}/ü/日本", ["{}/ü/日本"], ["{}/u/日本"]),
 ])
 def test_topic_filters(device, name, version, filter, matches, misses):
-    """MQTT 4.7; `{}/#` matches its parent in the open profile [MQTT-4.7.1-2]."""
+    """MQTT 4.7; `{}/#` matches its parent in the open profile [MQTT-4.7.1-1], [MQTT3-4.7.1-2]."""
     word, fence = name("f"), name("fence")
     receiver, sender = device(name("r"), version=version), device(name("s"), version=version)
     receiver.subscribe(filter.format(word))
@@ -184,7 +185,7 @@ def test_assigned_client_identifier(wire):
 
 
 def test_empty_client_identifier_needs_a_clean_session(wire):
-    """[MQTT-3.1.3-8], MQTT 3.1.1: refused with 2."""
+    """[MQTT3-3.1.3-8]: refused with 2."""
     lamp = wire()
     lamp.send(w.connect("", version=4, clean=False))
     assert lamp.rest() in (bytes.fromhex("20020002"), b"")
@@ -208,7 +209,7 @@ def test_any_packet_keeps_the_connection_alive(wire, name):
 # Retained messages
 
 def test_retained_message_is_sent_on_subscribe(device, name, version):
-    """[MQTT-3.3.1-6], [MQTT-3.3.1-8]"""
+    """[MQTT-3.3.1-9], [MQTT3-3.3.1-6], [MQTT3-3.3.1-8]"""
     topic, sender = name("t"), device(name("s"), version=version)
     sender.publish(topic, "old", retain=True)
     sender.publish(topic, "kept", retain=True)
@@ -232,7 +233,7 @@ def test_retained_messages_match_wildcards(device, name, version):
 
 
 def test_empty_retained_message_deletes(device, name, version):
-    """[MQTT-3.3.1-10], [MQTT-3.3.1-11]"""
+    """[MQTT-3.3.1-6], [MQTT-3.3.1-7], [MQTT3-3.3.1-10], [MQTT3-3.3.1-11]"""
     topic, fence, sender = name("t"), name("fence"), device(name("s"), version=version)
     sender.publish(topic, "kept", retain=True)
     sender.publish(topic, "", retain=True)

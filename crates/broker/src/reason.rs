@@ -34,7 +34,7 @@ pub enum Violation {
     TopicTooLong,
     /// A Subscription Identifier in a PUBLISH from a client. [MQTT-3.3.4-6]
     SubscriptionIdentifierFromClient,
-    /// DISCONNECT sets a Session Expiry Interval although CONNECT had 0. [MQTT-3.14.2-2]
+    /// DISCONNECT sets a Session Expiry Interval although CONNECT had 0. [MQTT5 3.14.2.2.2]
     SessionExpiryFromZero,
     /// A QoS above our Maximum QoS. [MQTT-3.2.2-11]
     QoSNotSupported,

@@ -50,11 +50,11 @@ malformed! {
     ProtocolLevel = "protocol_level", UnsupportedProtocolVersion;
     /// The reserved Connect Flag is set. [MQTT-3.1.2-3]
     ConnectFlags = "connect_flags", MalformedPacket;
-    /// Will QoS or Will Retain without Will, or Will QoS 3. [MQTT-3.1.2-11..15]
+    /// Will QoS or Will Retain without Will, or Will QoS 3. [MQTT-3.1.2-11..13]
     WillFlags = "will_flags", MalformedPacket;
-    /// Password without User Name in 3.1.1. [MQTT-3.1.2-22]
+    /// Password without User Name in 3.1.1. [MQTT3-3.1.2-22]
     PasswordWithoutUserName = "password_without_user_name", MalformedPacket;
-    /// An empty Client Identifier without Clean Session in 3.1.1. [MQTT-3.1.3-8]
+    /// An empty Client Identifier without Clean Session in 3.1.1. [MQTT3-3.1.3-8]
     ClientIdentifierEmpty = "client_identifier_empty", ClientIdentifierNotValid;
     /// QoS 3. [MQTT-3.3.1-4]
     QoS = "qos", MalformedPacket;

@@ -266,7 +266,7 @@ mod tests {
         (payload, answers, socket.ended())
     }
 
-    /// [MQTT-6.0.0-2]: packets and frames need not coincide.
+    /// [MQTT-6.0.0-2] [MQTT3-6.0.0-2]: packets and frames need not coincide.
     #[test]
     fn frames_are_a_stream_however_they_are_cut() {
         let long: Vec<u8> = (0..300_u16).map(|byte| byte as u8).collect();
@@ -298,6 +298,7 @@ mod tests {
         assert_eq!(take(&frame(0x88, b""), 1).1, [0x88, 0]);
     }
 
+    /// [MQTT-6.0.0-1] [MQTT3-6.0.0-1]: a data frame that is not binary, among others.
     #[test]
     fn what_is_forbidden_ends_with_its_code() {
         let mut unmasked = vec![0x82, 1, b'x'];

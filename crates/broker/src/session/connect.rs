@@ -232,7 +232,7 @@ impl Shard {
         self.connected += 1;
     }
 
-    /// 3.1.1 knows of a subscription only its QoS [MQTT-3.3.1-9 of 3.1.1].
+    /// 3.1.1 knows of a subscription only its QoS [MQTT3-3.3.1-9].
     fn forget_options(&mut self, index: u32) {
         let Some(session) = self.sessions.get_mut(index as usize) else { return };
         let is_persistent = session.is_persistent();
@@ -347,7 +347,7 @@ impl Shard {
             Some(ConnectVersion::V5) => {
                 self.refuse(conn, ProtocolVersion::V5, reason, error.name(), out);
             }
-            // 3.1.1 has a return code for few of them; the others only close [MQTT-3.1.4-1].
+            // 3.1.1 has a return code for few of them; the others only close [MQTT3-3.2.2-6].
             Some(ConnectVersion::V3_1_1) if reason == ReasonCode::ClientIdentifierNotValid => {
                 self.refuse(conn, ProtocolVersion::V3_1_1, reason, error.name(), out);
             }

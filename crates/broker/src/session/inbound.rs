@@ -211,7 +211,7 @@ impl Shard {
         }
     }
 
-    /// PUBACK or PUBREC; 3.1.1 knows only the positive one [MQTT-3.3.5-2].
+    /// PUBACK or PUBREC; 3.1.1 knows only the positive one [MQTT3-3.3.5-2].
     fn answer_publish(
         &mut self,
         index: u32,

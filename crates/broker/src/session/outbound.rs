@@ -1,7 +1,7 @@
 //! What a client is owed: the queue, the window of messages in flight, and retransmission.
 //!
 //! Decides *when* a message goes to its client, never whether the client may see it. Order: messages
-//! of one topic and QoS leave in the order in which they were accepted [MQTT-4.6.0-6]; nothing
+//! of one topic and QoS leave in the order in which they were accepted [MQTT-4.6.0-5]; nothing
 //! overtakes the queue. A resumed session first re-sends what was in flight, with the same Packet
 //! Identifiers [MQTT-4.4.0-1]. At its limits the queue drops the new message and counts it.
 
@@ -207,7 +207,7 @@ impl Outbound {
         }
     }
 
-    /// A Packet Identifier that is not in use [MQTT-2.2.1-3].
+    /// A Packet Identifier that is not in use [MQTT-2.2.1-4].
     fn next_packet_id(&mut self) -> (PacketId, u64) {
         loop {
             let number = self.numbers;

@@ -84,7 +84,7 @@ fn is_held_throughout(session: &SessionFacts, sent: &Sent) -> bool {
     })
 }
 
-/// [MQTT-4.8.2-4] All sessions together take a message as often as there are groups.
+/// [MQTT5 4.8.2] All sessions together take a message as often as there are groups.
 pub(super) fn shared_once(world: &World) -> Result<(), String> {
     const GROUPS: [&str; 3] = ["g/#", "g/+", "g/0"];
     let mut taken: BTreeMap<usize, usize> = BTreeMap::new();
