@@ -14,9 +14,9 @@ class Canary:
 
     PAUSE_SECONDS = 0.02
 
-    def __init__(self, address):
+    def __init__(self, address, stream=None):
         own = f"canary-{next(_numbers)}-{time.monotonic_ns()}"
-        self.wire = wire.Wire(address, own, seconds=30.0)
+        self.wire = wire.Wire(address, own, seconds=30.0, stream=stream)
         self.wire.send(wire.subscribe(own))
         assert self.wire.read()[0] == wire.SUBACK
         self.topic = own

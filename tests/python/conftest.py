@@ -11,6 +11,7 @@ from canary import Canary
 from device import Device
 from rawhttp import Http
 from server import Server
+from ways import WAYS
 from wire import Wire
 
 _numbers = itertools.count(1)
@@ -38,11 +39,11 @@ def name():
     return lambda word: f"{word}-{_worker}-{next(_numbers)}"
 
 
-def data_plane(server, **config):
+def data_plane(server, endpoint=None, verify=None, **config):
     """An unmodified boto3 client."""
     return boto3.client(
-        "iot-data", endpoint_url=server.endpoint, region_name="us-east-1",
-        aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key="SECRETEXAMPLE",
+        "iot-data", endpoint_url=endpoint or server.endpoint, region_name="us-east-1",
+        aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key="SECRETEXAMPLE", verify=verify,
         config=botocore.config.Config(**config))
 
 
@@ -75,13 +76,21 @@ def device(server):
         one.close()
 
 
+@pytest.fixture(params=WAYS.values(), ids=WAYS.keys())
+def way(request):
+    """Each way to speak MQTT with the server."""
+    return request.param
+
+
 @pytest.fixture
 def wire(server):
-    """Opens sockets that speak MQTT byte by byte."""
+    """Opens sockets that speak MQTT byte by byte: `wire(way=…, client_id=…)`."""
     made = []
 
-    def connect(**options):
-        made.append(Wire(options.pop("server", server).mqtt, **options))
+    def connect(way=WAYS["mqtt"], **options):
+        to = options.pop("server", server)
+        stream = way.open(to, options.get("seconds", 10.0))
+        made.append(Wire(None, stream=stream, **options))
         return made[-1]
 
     yield connect

@@ -7,6 +7,8 @@ import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from ways import WAYS
+
 SECONDS = 10.0
 
 
@@ -22,7 +24,7 @@ class Device:
     """A connected client, or one whose connection was refused: see `reason`."""
 
     def __init__(self, server, client_id, version=5, clean=True, expiry=None, keep_alive=60,
-                 will=None, connect=None, username=None):
+                 will=None, connect=None, username=None, way=WAYS["mqtt"]):
         self.client_id = client_id
         self.version = version
         self.connects = queue.Queue()
@@ -31,7 +33,10 @@ class Device:
         self.acks = queue.Queue()
         session = {"clean_session": clean} if version == 4 else {}
         self.paho = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id=client_id,
-                                protocol=version, reconnect_on_failure=False, **session)
+                                protocol=version, reconnect_on_failure=False,
+                                transport="websockets" if way.websocket else "tcp", **session)
+        if way.tls:
+            self.paho.tls_set_context(way.context(server))
         self.paho.on_connect = self._on_connect
         self.paho.on_message = lambda client, data, message: self.messages.put(message)
         self.paho.on_disconnect = self._on_disconnect
@@ -47,7 +52,7 @@ class Device:
             if expiry is not None:
                 values["SessionExpiryInterval"] = expiry
             self.start = {"clean_start": clean, "properties": properties("CONNECT", **values)}
-        self.paho.connect(*server.mqtt, keepalive=keep_alive, **self.start)
+        self.paho.connect(*way.address(server), keepalive=keep_alive, **self.start)
         self.paho.loop_start()
         self.session_present, self.reason, self.connack = self.connects.get(timeout=SECONDS)
 
@@ -117,7 +122,8 @@ class Device:
         """The network is gone: no DISCONNECT, only the end of the socket."""
         sock = self.paho.socket()
         if sock:
-            sock.shutdown(socket.SHUT_RDWR)
+            # paho wraps the socket of a WebSocket.
+            getattr(sock, "_socket", sock).shutdown(socket.SHUT_RDWR)
         self.paho.loop_stop()
 
     def disconnect(self, **values):

@@ -1,5 +1,6 @@
 """The server under test: the binary itself, on free ports of the loopback, one process each."""
 
+import functools
 import json
 import os
 import pathlib
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
+import types
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("BITTS", ROOT / "target" / "release" / "bitts"))
@@ -40,9 +42,23 @@ class Server:
         wait_until(lambda: ready.exists() or self.process.poll() is not None, "the ready file")
         assert self.process.poll() is None, f"the server ended: {self.log()}"
         self.listeners = json.loads(ready.read_text())
-        self.mqtt = address(self.listeners["mqtt"])
-        self.http = address(self.listeners["http"])
+        self.addresses = {name: address(text) for name, text in self.listeners.items()}
+        self.mqtt = self.addresses["mqtt"]
+        self.http = self.addresses["http"]
         self.endpoint = "http://{}:{}".format(*self.http)
+        self.https_endpoint = "https://{}:{}".format(*self.addresses["https"])
+        self.pki = folder / "bitts-data" / "pki"
+        self.ca = self.pki / "ca.pem"
+
+    @functools.cached_property
+    def device(self):
+        """The files of a device certificate, made by `bitts certificate create`."""
+        made = subprocess.run(
+            [BINARY, "certificate", "create", "device", "--pki-dir", self.pki, "--out",
+             self.folder.name, "--output", "json"], check=True, capture_output=True, text=True)
+        made = json.loads(made.stdout)
+        return types.SimpleNamespace(
+            id=made["certificateId"], certificate=made["certificate"], key=made["key"])
 
     def log(self):
         return self.log_path.read_text(errors="replace")

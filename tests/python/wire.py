@@ -66,11 +66,13 @@ class Closed(Exception):
 
 
 class Wire:
-    """A socket to the server's MQTT listener; every read has a limit of time."""
+    """A socket to the server's MQTT listener, or another stream; every read has a limit of time."""
 
-    def __init__(self, address, client_id=None, seconds=10.0, **options):
-        self.socket = socket.create_connection(address, timeout=seconds)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, address, client_id=None, seconds=10.0, stream=None, **options):
+        if stream is None:
+            stream = socket.create_connection(address, timeout=seconds)
+            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket = stream
         self.seconds = seconds
         self.version = options.get("version", 5)
         self.buffer = b""
