@@ -122,6 +122,7 @@ fn speak_in_frames(stream: &mut dyn Stream) {
     assert_eq!(stream.read(&mut [0]).unwrap(), 0);
 }
 
+/// [MQTT-6.0.0-4] [MQTT3-6.0.0-4], and [MQTT-4.2-1] [MQTT3-7.1.1-1] for streams.
 #[test]
 fn mqtt_speaks_through_every_listener() {
     let bed = start();
