@@ -1,8 +1,8 @@
 //! Tests with real clients, unmodified, over real sockets, against the real binary.
 //!
 //! Installs what they need below `tests/.deps`, in the versions that `tests/` pins: Python packages
-//! into a virtual environment, npm packages, and Debian's mosquitto clients on the system. What is
-//! there already is not installed again.
+//! into a virtual environment, npm packages, and Debian's mosquitto clients, curl and openssl on the
+//! system. What is there already is not installed again.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -18,7 +18,7 @@ pub(crate) fn run(steps: &mut Steps, pytest_args: &[&str]) {
     if !build(steps) || !install_python(steps, &place) {
         return;
     }
-    install_mosquitto(steps);
+    install_tools(steps);
     if !pytest_args.is_empty() {
         pytest(steps, &place, pytest_args);
         return;
@@ -86,9 +86,11 @@ fn install_python(steps: &mut Steps, place: &Place) -> bool {
     installed
 }
 
-/// Debian's mosquitto clients. Without them their tests fail and say what is missing.
-fn install_mosquitto(steps: &mut Steps) {
-    if runs("mosquitto_pub", "--help") {
+/// Debian's packages of command-line clients. Without them their tests fail and say what is missing.
+fn install_tools(steps: &mut Steps) {
+    let tools = [("mosquitto_pub", "mosquitto-clients"), ("curl", "curl"), ("openssl", "openssl")];
+    let missing: Vec<_> = tools.iter().filter(|tool| !runs(tool.0, "--help")).collect();
+    if missing.is_empty() {
         return;
     }
     let apt = |args: &[&str]| {
@@ -98,9 +100,10 @@ fn install_mosquitto(steps: &mut Steps) {
         apt
     };
     let mut update = apt(&["update"]);
-    let mut install = apt(&["install", "--yes", "--no-install-recommends", "mosquitto-clients"]);
+    let mut install = apt(&["install", "--yes", "--no-install-recommends"]);
+    install.args(missing.iter().map(|tool| tool.1));
     if steps.command("update the package list (network, root)", &mut update, Counting::Silent) {
-        steps.command("install mosquitto-clients (network, root)", &mut install, Counting::Silent);
+        steps.command("install Debian's clients (network, root)", &mut install, Counting::Silent);
     }
 }
 
