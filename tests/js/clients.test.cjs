@@ -22,7 +22,7 @@ const send = (command, input) => iot.send(new aws[`${command}Command`](input));
 
 /** Connects MQTT.js without its reconnecting, so that an end stays one. */
 async function connect(clientId, options = {}) {
-  const device = mqtt.connect(server.mqtt, {
+  const device = mqtt.connect(options.url ?? server.urls.mqtt, {
     clientId, protocolVersion: 5, clean: true, reconnectPeriod: 0, ...options,
   });
   devices.push(device);
@@ -41,7 +41,7 @@ const next = async (device) => {
 before(async () => {
   server = await startServer();
   iot = new aws.IoTDataPlaneClient({
-    endpoint: server.http,
+    endpoint: server.urls.http,
     region: 'us-east-1',
     credentials: { accessKeyId: 'AKIDEXAMPLE', secretAccessKey: 'SECRETEXAMPLE' },
   });
