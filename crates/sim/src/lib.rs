@@ -3,6 +3,7 @@
 //! `world` runs many shards and clients with random schedules and checks what must always hold;
 //! `scenario` runs the scripts of `spec/scenarios` in the same core, or over TCP against any server.
 
+pub mod fuzz;
 pub mod machine;
 pub mod packet;
 pub mod scenario;

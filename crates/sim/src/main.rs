@@ -5,12 +5,13 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bitts_broker::Profile;
 use bitts_sim::scenario::{load, tcp};
 
 const USAGE: &str = "\
 Usage:
-  bitts-sim scenarios --mqtt ADDR [--http ADDR] [--only TEXT] [DIRECTORY]
-      Plays scripts (default spec/scenarios) against a broker.
+  bitts-sim scenarios --mqtt ADDR [--http ADDR] [--profile open|aws] [--only TEXT] [DIRECTORY]
+      Plays scripts (default spec/scenarios) against a broker: those for its profile (default open).
   bitts-sim world [--seeds N] [--first SEED] [--seed SEED]
       Runs random worlds; --seed runs one and prints everything that happens.
 ";
@@ -42,6 +43,7 @@ fn say(to: &mut impl io::Write, line: &str) {
 fn scenarios(arguments: &[String]) -> Result<bool, String> {
     let mut mqtt = None;
     let mut http = None;
+    let mut profile = Profile::Open;
     let mut only = String::new();
     let mut directory = PathBuf::from("spec/scenarios");
     let mut arguments = arguments.iter();
@@ -50,6 +52,7 @@ fn scenarios(arguments: &[String]) -> Result<bool, String> {
         match argument.as_str() {
             "--mqtt" => mqtt = Some(address(value()?)?),
             "--http" => http = Some(address(value()?)?),
+            "--profile" => profile = profile_of(value()?)?,
             "--only" => value()?.clone_into(&mut only),
             other if other.starts_with("--") => return Err(format!("{other}\n{USAGE}")),
             other => directory = PathBuf::from(other),
@@ -63,20 +66,28 @@ fn scenarios(arguments: &[String]) -> Result<bool, String> {
         .filter(|one| one.expect_fail.is_none())
         .collect();
     let mut out = io::stdout();
-    let report = tcp::run_all(tcp::Broker { mqtt, http }, &chosen, |_| {});
+    let report = tcp::run_all(tcp::Broker { mqtt, http, profile }, &chosen, |_| {});
     for failure in &report.failures {
         say(&mut out, &failure.to_string());
     }
     say(
         &mut out,
         &format!(
-            "{} passed, {} failed, {} skipped (they need the core)",
+            "{} passed, {} failed, {} skipped (they need the core or another profile)",
             report.passed,
             report.failures.len(),
             report.skipped
         ),
     );
     Ok(report.failures.is_empty() && report.passed > 0)
+}
+
+fn profile_of(text: &str) -> Result<Profile, String> {
+    match text {
+        "open" => Ok(Profile::Open),
+        "aws" => Ok(Profile::Aws),
+        other => Err(format!("--profile {other}: open or aws is expected")),
+    }
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

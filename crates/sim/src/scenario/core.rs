@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bitts_broker::{Limits, Loss};
+use bitts_broker::{Limits, Loss, Profile};
 use serde_json::Value as Json;
 
 use super::run::{Outcome, Read, Special, Unsupported, Wire, run};
-use super::script::Scenario;
+use super::script::{Scenario, Variant};
 use crate::machine::{Answer, Durability, Link, Machine, Options, Request};
 
 /// One way to run the shards.
@@ -52,7 +52,7 @@ pub fn run_everywhere(scenario: &Scenario) -> Vec<super::Failure> {
         for shards in 1..=SHARDS_MAX {
             for manner in MANNERS {
                 let over = format!("{shards} shards, {}", manner.name);
-                let mut wire = match CoreWire::new(scenario, shards, *manner) {
+                let mut wire = match CoreWire::new(scenario, &variant, shards, *manner) {
                     Ok(wire) => wire,
                     Err(problem) => {
                         failures.push(super::Failure {
@@ -81,8 +81,16 @@ struct CoreWire {
 }
 
 impl CoreWire {
-    fn new(scenario: &Scenario, shards: u8, manner: Manner) -> Result<Self, String> {
-        let mut limits = Limits::default();
+    fn new(
+        scenario: &Scenario,
+        variant: &Variant,
+        shards: u8,
+        manner: Manner,
+    ) -> Result<Self, String> {
+        let mut limits = match variant.profile {
+            Profile::Open => Limits::default(),
+            Profile::Aws => Limits::aws(),
+        };
         for (name, value) in &scenario.limits {
             set_limit(&mut limits, name, *value)?;
         }
@@ -92,6 +100,7 @@ impl CoreWire {
             inputs_per_turn: manner.inputs_per_turn,
             bytes_per_read: manner.bytes_per_read,
             limits,
+            profile: variant.profile,
             ..Options::default()
         };
         Ok(Self {
@@ -186,6 +195,7 @@ impl Wire for CoreWire {
             (Special::Reads, Some(link)) => self.machine.set_congested(link, false),
             (Special::NotReading, Some(link)) => self.machine.lose(link, Loss::NotReading),
             (Special::PacketTooSlow, Some(link)) => self.machine.lose(link, Loss::PacketTooSlow),
+            (Special::SaysClose, Some(link)) => self.machine.lose(link, Loss::SaidClose),
             (_, None) => return Err(Unsupported),
         }
         Ok(())

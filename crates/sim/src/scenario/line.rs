@@ -83,6 +83,7 @@ fn state(actor: String, rest: &str) -> Result<Action, String> {
         "reads" => Action::Special { actor, special: Special::Reads },
         "given up: not reading" => Action::Special { actor, special: Special::NotReading },
         "given up: packet too slow" => Action::Special { actor, special: Special::PacketTooSlow },
+        "says close" => Action::Special { actor, special: Special::SaysClose },
         "shuts down" => Action::Special { actor, special: Special::ShutDown },
         other => return Err(format!("`{other}` is no state")),
     })

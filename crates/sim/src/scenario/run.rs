@@ -22,6 +22,8 @@ pub enum Special {
     NotReading,
     /// The server gives it up, because it does not finish a packet.
     PacketTooSlow,
+    /// The client ends its WebSocket with a Close frame.
+    SaysClose,
     /// The server shuts down.
     ShutDown,
     /// Time passes, in milliseconds.

@@ -5,6 +5,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use bitts_broker::Profile;
+
 use super::line;
 
 /// Words that vary over the runs of a scenario: a name and one of its values.
@@ -23,6 +25,8 @@ pub struct Scenario {
     pub expect_fail: Option<String>,
     /// Limits of the core that it needs, by name.
     pub limits: Vec<(String, u64)>,
+    /// Whose rules it asks for, before its words that vary have values.
+    profile: Option<String>,
     each: Vec<(String, Vec<String>)>,
     lines: Vec<(usize, String)>,
 }
@@ -32,6 +36,8 @@ pub struct Scenario {
 pub struct Variant {
     /// The values chosen.
     pub choices: Vec<Choice>,
+    /// Whose rules it asks for; without a word the standard's.
+    pub profile: Profile,
     /// The lines to play, by their number in the file.
     pub lines: Vec<(usize, String)>,
 }
@@ -77,6 +83,11 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Scenario>, ScriptError> {
     }
     for scenario in &found {
         for variant in scenario.variants() {
+            scenario.profile(&variant.choices).map_err(|problem| ScriptError {
+                file: file.to_owned(),
+                line: scenario.line,
+                problem,
+            })?;
             for (number, text) in &variant.lines {
                 line::check(text).map_err(|problem| ScriptError {
                     file: file.to_owned(),
@@ -100,6 +111,8 @@ fn directive(scenario: &mut Scenario, number: usize, raw: &str) -> Result<(), St
         let (name, value) = limit.split_once('=').ok_or("limit NAME = NUMBER")?;
         let value = value.trim().parse().map_err(|_| "limit NAME = NUMBER")?;
         scenario.limits.push((name.trim().to_owned(), value));
+    } else if let Some(profile) = raw.strip_prefix("profile ") {
+        scenario.profile = Some(profile.trim().to_owned());
     } else {
         scenario.lines.push((number, raw.to_owned()));
     }
@@ -141,14 +154,27 @@ impl Scenario {
                 }
                 text = rest;
             }
-            let mut text = text.to_owned();
-            for (name, value) in &choices {
-                text = text.replace(&format!("{{{name}}}"), value);
-            }
-            Some((*number, text))
+            Some((*number, choose(text, &choices)))
         });
-        Variant { lines: lines.collect(), choices }
+        let lines = lines.collect();
+        Variant { lines, profile: self.profile(&choices).unwrap_or_default(), choices }
     }
+
+    /// Whose rules a run with these choices asks for.
+    fn profile(&self, choices: &[Choice]) -> Result<Profile, String> {
+        let asked = self.profile.as_deref().map(|profile| choose(profile, choices));
+        match asked.as_deref() {
+            None | Some("open") => Ok(Profile::Open),
+            Some("aws") => Ok(Profile::Aws),
+            Some(other) => Err(format!("profile `{other}`: open or aws is expected")),
+        }
+    }
+}
+
+/// Puts the chosen values in the place of their names.
+fn choose(text: &str, choices: &[Choice]) -> String {
+    let put = |text: String, (name, value): &Choice| text.replace(&format!("{{{name}}}"), value);
+    choices.iter().fold(text.to_owned(), put)
 }
 
 /// Reads every `.scn` file below a directory, in the order of their names.
@@ -182,6 +208,15 @@ mod tests {
         assert_eq!(variants.len(), 4);
         assert_eq!(variants[0].lines, [(4, "a > CONNECT v3 client=x".to_owned())]);
         assert_eq!(variants[3].lines.len(), 2);
+    }
+
+    #[test]
+    fn a_profile_may_vary() {
+        let text = "scenario One\neach p = open aws\nprofile {p}\na > PINGREQ\n";
+        let variants = parse("f", text).unwrap()[0].variants();
+        let profiles: Vec<Profile> = variants.iter().map(|variant| variant.profile).collect();
+        assert_eq!(profiles, [Profile::Open, Profile::Aws]);
+        assert_eq!(parse("f", "scenario One\nprofile own\n").unwrap_err().line, 1);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
+use bitts_broker::Profile;
 use serde_json::Value as Json;
 
 use super::run::{Outcome, Read, Special, Unsupported, Wire, run};
@@ -27,6 +28,8 @@ pub struct Broker {
     pub mqtt: SocketAddr,
     /// The data plane; without it scenarios that call it are skipped.
     pub http: Option<SocketAddr>,
+    /// Whose rules it follows; scenarios that ask for others are skipped.
+    pub profile: Profile,
 }
 
 /// What became of the runs.
@@ -34,7 +37,7 @@ pub struct Broker {
 pub struct Report {
     /// Runs that passed.
     pub passed: usize,
-    /// Runs that need the core.
+    /// Runs that need the core, or another profile.
     pub skipped: usize,
     /// Runs that failed.
     pub failures: Vec<super::Failure>,
@@ -46,7 +49,8 @@ pub fn run_all(broker: Broker, scenarios: &[Scenario], mut told: impl FnMut(&Sce
     for scenario in scenarios {
         told(scenario);
         for variant in scenario.variants() {
-            if !scenario.limits.is_empty() || needs_core(&variant.lines) {
+            let is_other = variant.profile != broker.profile;
+            if is_other || !scenario.limits.is_empty() || needs_core(&variant.lines) {
                 report.skipped += 1;
                 continue;
             }
@@ -67,7 +71,7 @@ pub fn run_all(broker: Broker, scenarios: &[Scenario], mut told: impl FnMut(&Sce
 fn needs_core(lines: &[(usize, String)]) -> bool {
     lines.iter().any(|(_, line)| {
         line.starts_with("advance ")
-            || [" | stalls", " | reads", " | given up", " | shuts down"]
+            || [" | stalls", " | reads", " | given up", " | says close", " | shuts down"]
                 .iter()
                 .any(|special| line.contains(special))
     })
@@ -79,6 +83,8 @@ struct TcpWire {
     requests: BTreeMap<String, VecDeque<TcpStream>>,
     clients: BTreeSet<String>,
     has_retained: bool,
+    /// Topics of PUBLISH packets with RETAIN: no filter with a wildcard finds them on AWS.
+    retained: BTreeSet<String>,
 }
 
 impl TcpWire {
@@ -89,6 +95,7 @@ impl TcpWire {
             requests: BTreeMap::new(),
             clients: BTreeSet::new(),
             has_retained: false,
+            retained: BTreeSet::new(),
         }
     }
 
@@ -121,7 +128,7 @@ impl TcpWire {
         if self.has_retained {
             let mut client = Client::new(self.broker.mqtt);
             client.connect("scenarios-clean-up");
-            client.remove_retained();
+            client.remove_retained(std::mem::take(&mut self.retained));
         }
     }
 }
@@ -168,15 +175,14 @@ impl Client {
         self.next();
     }
 
-    fn remove_retained(&mut self) {
+    fn remove_retained(&mut self, mut topics: BTreeSet<String>) {
         let filters = vec![Filter { filter: "#".to_owned(), options: 0 }];
         self.send(&Packet { packet_id: Some(1), filters, ..Packet::new(Kind::Subscribe) });
         self.send(&Packet::new(Kind::PingReq));
-        let mut topics = Vec::new();
         // Retained messages of other shards may follow the PINGRESP.
         while let Some(packet) = self.next() {
             if packet.kind == Kind::Publish && packet.retain {
-                topics.push(packet.topic);
+                topics.insert(packet.topic);
             } else if packet.kind == Kind::PingResp
                 && let Some(stream) = &self.stream
                 && stream.set_read_timeout(Some(QUIET)).is_err()
@@ -282,10 +288,21 @@ impl TcpWire {
                 }
                 self.has_retained |= bytes.get(9).is_some_and(|flags| flags & 0x20 != 0);
             }
-            Some(first) if first >> 4 == 3 => self.has_retained |= first & 1 != 0,
+            Some(first) if first >> 4 == 3 && first & 1 != 0 => {
+                self.has_retained = true;
+                self.retained.extend(publish_topic(bytes));
+            }
             _ => {}
         }
     }
+}
+
+/// The topic of a PUBLISH.
+fn publish_topic(bytes: &[u8]) -> Option<String> {
+    let body = bytes.iter().skip(1).position(|byte| byte & 0x80 == 0)? + 2;
+    let len = usize::from(*bytes.get(body)?) << 8 | usize::from(*bytes.get(body + 1)?);
+    let topic = bytes.get(body + 2..body + 2 + len)?;
+    (!topic.is_empty()).then(|| String::from_utf8_lossy(topic).into_owned())
 }
 
 /// The Client Identifier of a CONNECT as [`packet::encode`] writes it.

@@ -23,6 +23,7 @@ use crate::packet::{Packet, Version, encode};
 
 use client::{Client, Stage};
 use history::History;
+pub(crate) use history::matches;
 use plan::Plan;
 use random::Random;
 use tap::Tap;
