@@ -154,7 +154,7 @@ pub(crate) struct Extra {
     /// Filters whose retained messages are due when the scan under way is done.
     pub(crate) scans_waiting: VecDeque<Arc<str>>,
     pub(crate) next_scan: u32,
-    pub(crate) subacks: Vec<PendingSubAck>,
+    pub(crate) subacks: VecDeque<PendingSubAck>,
     /// The wildcard shapes of its filters, and how many filters have each.
     pub(crate) shapes: Vec<(Shape, u32)>,
     /// Its filters that are too deep for a shape.

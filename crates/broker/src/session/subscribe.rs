@@ -26,9 +26,12 @@ type Codes = SmallVec<[u8; 8]>;
 /// Up to here room for subscriptions grows one by one.
 const SUBSCRIPTIONS_FEW: usize = 8;
 
-/// A SUBACK that waits for owners of `$share` groups.
+/// A SUBACK that waits for owners of `$share` groups, or what waits behind one: SUBACK and UNSUBACK
+/// leave in the order of what they answer.
 #[derive(Debug)]
 pub(crate) struct PendingSubAck {
+    /// It answers an UNSUBSCRIBE.
+    is_unsubscribe: bool,
     packet_id: PacketId,
     codes: Codes,
     /// Groups that have not answered, and which code is theirs.
@@ -119,12 +122,9 @@ impl Shard {
         let is_persistent = self.session(index).is_persistent();
         let gate = (is_persistent && self.is_pending(out)).then_some(before);
         let packet_id = subscribe.packet_id;
-        if waiting.is_empty() {
-            self.send_suback(index, packet_id, &codes, gate, out);
-        } else {
-            let pending = PendingSubAck { packet_id, codes, waiting, gate };
-            self.session(index).extra.get_or_insert_default().subacks.push(pending);
-        }
+        let is_unsubscribe = false;
+        let answer = PendingSubAck { is_unsubscribe, packet_id, codes, waiting, gate };
+        self.answer_in_order(index, answer, out);
         for one in granted.iter().filter(|one| one.scan) {
             self.start_scan(now, index, &one.filter, out);
         }
@@ -256,21 +256,27 @@ impl Shard {
         if is_full || is_mine_full { Err(ReasonCode::QuotaExceeded) } else { Ok(()) }
     }
 
-    fn send_suback(
-        &mut self,
-        index: u32,
-        packet_id: PacketId,
-        codes: &[u8],
-        gate: Option<Lsn>,
-        out: &mut Outbox,
-    ) {
+    /// Sends a SUBACK or UNSUBACK when those before it are sent and nothing is waited for.
+    fn answer_in_order(&mut self, index: u32, answer: PendingSubAck, out: &mut Outbox) {
+        let extra = self.session(index).extra.as_mut();
+        let is_first = extra.as_ref().is_none_or(|extra| extra.subacks.is_empty());
+        if is_first && answer.waiting.is_empty() {
+            self.send_answer(index, &answer, out);
+        } else {
+            self.session(index).extra.get_or_insert_default().subacks.push_back(answer);
+        }
+    }
+
+    fn send_answer(&mut self, index: u32, answer: &PendingSubAck, out: &mut Outbox) {
         let ack = SubAck {
-            packet_id,
+            packet_id: answer.packet_id,
             reason_string: None,
             user_properties: UserProperties::EMPTY,
-            codes,
+            codes: &answer.codes,
         };
-        self.acknowledge(index, &Packet::SubAck(ack), gate, out);
+        let packet =
+            if answer.is_unsubscribe { Packet::UnsubAck(ack) } else { Packet::SubAck(ack) };
+        self.acknowledge(index, &packet, answer.gate, out);
     }
 
     /// The owner of a `$share` group answered a SUBSCRIBE of ours.
@@ -303,9 +309,11 @@ impl Shard {
                 }
             }
         }
-        let ready = extra.subacks.iter().position(|pending| pending.waiting.is_empty());
-        if let Some(ready) = ready.map(|at| extra.subacks.remove(at)) {
-            self.send_suback(index, ready.packet_id, &ready.codes, ready.gate, out);
+        while let Some(extra) = &mut self.session(index).extra
+            && extra.subacks.front().is_some_and(|pending| pending.waiting.is_empty())
+            && let Some(ready) = extra.subacks.pop_front()
+        {
+            self.send_answer(index, &ready, out);
         }
     }
 
@@ -340,13 +348,14 @@ impl Shard {
         }
         let session = self.session(index);
         let gate = (session.is_persistent() && !ended.is_empty()).then_some(before);
-        let ack = SubAck {
+        let answer = PendingSubAck {
+            is_unsubscribe: true,
             packet_id: unsubscribe.packet_id,
-            reason_string: None,
-            user_properties: UserProperties::EMPTY,
-            codes: &codes,
+            codes,
+            waiting: SmallVec::new(),
+            gate,
         };
-        self.acknowledge(index, &Packet::UnsubAck(ack), gate, out);
+        self.answer_in_order(index, answer, out);
         self.announce_subscriptions(now, index, false, &ended, out);
         Ok(())
     }
