@@ -285,7 +285,7 @@ impl World {
         let clean_session = self.workload.chance(50);
         let prevent_will_message = prevents(client);
         self.note(|_| format!("api deletes {client_id}, clean {clean_session}"));
-        self.history.deleted.push(client);
+        self.history.deleted.push((client, self.at));
         let owner: ShardId = self.machine.placement().owner_of(&client_id);
         let command = Command::DeleteConnection { client_id, clean_session, prevent_will_message };
         self.machine.command(owner, command);

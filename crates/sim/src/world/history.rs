@@ -102,8 +102,8 @@ pub(crate) struct History {
     pub(crate) events: Vec<Event>,
     /// Wills that the monitor got, by number.
     pub(crate) wills: BTreeMap<usize, usize>,
-    /// Clients that DeleteConnection was called for.
-    pub(crate) deleted: Vec<usize>,
+    /// Clients that DeleteConnection was called for, and when.
+    pub(crate) deleted: Vec<(usize, usize)>,
 }
 
 impl History {
@@ -122,7 +122,8 @@ impl History {
 
     /// Whether a removal of a retained message was sent more than once.
     pub(crate) fn is_removed_again(&self, topic: &str) -> bool {
-        self.messages.iter().any(|sent| sent.topic == topic && sent.is_empty && sent.attempts > 1)
+        let is_gone = |sent: &Sent| sent.is_empty || sent.expires;
+        self.messages.iter().any(|sent| sent.topic == topic && is_gone(sent) && sent.attempts > 1)
     }
 
     /// The number in a payload.

@@ -82,14 +82,18 @@ impl World {
 
     /// Whether a session that outlives its connection surely holds a matching subscription.
     fn is_for_persistent(&self, sent: &Sent) -> bool {
-        self.clients.iter().any(|client| {
+        self.clients.iter().enumerate().any(|(number, client)| {
             let session = client.session.and_then(|at| self.history.sessions.get(at));
             let is_sure = client.stage == crate::world::Stage::Connected
                 && client.unread.is_empty()
                 && client.link.is_some_and(|link| self.machine.is_heard(link));
             session.filter(|session| session.persistent && is_sure).is_some_and(|session| {
                 session.held.iter().any(|held| {
+                    // What was deleted since, the client does not know yet.
+                    let is_deleted =
+                        |(client, at): &(usize, usize)| *client == number && *at >= held.from;
                     held.until.is_none()
+                        && !self.history.deleted.iter().any(is_deleted)
                         && held.qos > 0
                         && held.from < sent.sent_at
                         && !held.filter.starts_with("$share/")

@@ -61,7 +61,7 @@ fn fate(world: &World, connection: &ConnectionFacts, delay: u32) -> Fate {
     if wait_ms == 0 {
         return Fate::Published;
     }
-    if prevents && world.history.deleted.contains(&connection.client) {
+    if prevents && world.history.deleted.iter().any(|(client, _)| *client == connection.client) {
         return Fate::Either;
     }
     let now = world.machine.now().unix_ms;
