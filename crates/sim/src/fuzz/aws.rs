@@ -5,9 +5,7 @@ use bitts_aws::policy::{
     Action, ActionKind, ArnScope, Context, MqttConnection, Policy, PolicyLimits, Principal,
     Request as PolicyRequest, ResourceKind, decide, explain,
 };
-use bitts_aws::sigv4::{
-    ExpectedScope, Presented, SERVICES, SignedRequest, payload_sha256, verify,
-};
+use bitts_aws::sigv4::{ExpectedScope, Presented, SERVICES, SignedRequest, payload_sha256, verify};
 
 /// A request line and headers: `METHOD TARGET`, then `name:value` lines.
 struct Http<'a> {

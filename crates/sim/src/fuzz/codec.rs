@@ -49,7 +49,10 @@ pub fn properties(data: &[u8]) {
     let with = |before: &[u8], after: &[u8]| [before, &section_with_len, after].concat();
     let (first, body) = match kind % 11 {
         0 => (0x10, with(b"\0\x04MQTT\x05\x02\0\x0A", b"\0\x01c")),
-        1 => (0x10, [b"\0\x04MQTT\x05\x06\0\x0A\0\0\x01c".to_vec(), with(b"", b"\0\x01w\0\0")].concat()),
+        1 => (
+            0x10,
+            [b"\0\x04MQTT\x05\x06\0\x0A\0\0\x01c".to_vec(), with(b"", b"\0\x01w\0\0")].concat(),
+        ),
         2 => (0x20, with(b"\0\0", b"")),
         3 => (0x30, with(b"\0\x01t", b"payload")),
         4 => (0x30, with(b"\0\0", b"payload")),

@@ -185,10 +185,7 @@ impl Run {
                 Filter { options: bytes.below(3) | (bytes.below(3) << 4), filter }
             })
             .collect();
-        self.send(
-            socket,
-            &Packet { packet_id: Some(1), filters, ..Packet::new(Kind::Subscribe) },
-        );
+        self.send(socket, &Packet { packet_id: Some(1), filters, ..Packet::new(Kind::Subscribe) });
     }
 
     fn unsubscribe(&mut self, bytes: &mut Bytes<'_>) {
@@ -307,8 +304,13 @@ impl Run {
         }
         self.look();
         let stats = self.machine.stats();
-        let left =
-            [stats.sessions, stats.subscriptions, stats.retained, stats.retained_bytes, stats.queued];
+        let left = [
+            stats.sessions,
+            stats.subscriptions,
+            stats.retained,
+            stats.retained_bytes,
+            stats.queued,
+        ];
         assert_eq!((left, stats.queued_bytes), ([0; 5], 0), "everything was removed");
         for topic in TOPICS {
             assert!(!self.machine.is_wanted(topic), "everybody left, and {topic} is wanted");

@@ -177,7 +177,7 @@ impl Play<'_> {
         match read(text, Some(&self.bound))? {
             Action::Send { actor, packet } => self.send(&actor, &packet)?,
             Action::Bytes { actor, bytes } => {
-                self.open(&actor, Version::V5)?;
+                self.open(&actor, version_of(&bytes))?;
                 self.wire.send(&actor, &bytes);
             }
             Action::HangUp { actor } => {
@@ -368,5 +368,19 @@ impl Play<'_> {
             Some(fault) => Err(Stop::Fail(fault.clone())),
             None => Ok(()),
         }
+    }
+}
+
+/// In which version raw bytes that open a connection are answered [MQTT-3.1.2-2]: a CONNECT before
+/// level 5 in 3.1.1, everything else in MQTT 5.
+fn version_of(bytes: &[u8]) -> Version {
+    let level = bytes.split_first().and_then(|(_, rest)| {
+        let body = rest.iter().position(|byte| byte & 0x80 == 0)? + 1;
+        let name_len = usize::from(*rest.get(body + 1)?);
+        rest.get(body + 2 + name_len)
+    });
+    match (bytes.first(), level) {
+        (Some(0x10), Some(0..5 | 0x80..)) => Version::V3,
+        _ => Version::V5,
     }
 }

@@ -142,8 +142,8 @@ impl Scenario {
     fn variant(&self, choices: Vec<Choice>) -> Variant {
         let lines = self.lines.iter().filter_map(|(number, text)| {
             let mut text = text.as_str();
-            // `when v5: …` is for the variants that chose it.
-            if let Some((value, rest)) =
+            // `when v5: …` is for the variants that chose it; several must all hold.
+            while let Some((value, rest)) =
                 text.strip_prefix("when ").and_then(|rest| rest.split_once(": "))
             {
                 let is_chosen = value
