@@ -7,6 +7,9 @@ mod clock;
 pub mod config;
 mod conn;
 mod flush;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod greet;
 mod http;
 mod layers;

@@ -95,6 +95,12 @@ impl Settings {
         Self::layer(Some((&path, &text)), overlay)
     }
 
+    /// Settings from the text of a file and nothing else.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn from_text(text: &str) -> Result<Self, ConfigError> {
+        Self::layer(Some((Path::new("bitts.toml"), text)), Vec::new())
+    }
+
     /// The file's path and text under what stands outside it.
     fn layer(file: Option<(&Path, &str)>, overlay: Vec<Overlay>) -> Result<Self, ConfigError> {
         let mut settings = Self::default();
