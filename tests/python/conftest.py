@@ -9,6 +9,7 @@ import pytest
 
 from canary import Canary
 from device import Device
+from memory import ATTACK_BYTES, BEFORE_CONNECT_BYTES, Memory
 from rawhttp import Http
 from server import Server
 from ways import WAYS
@@ -115,5 +116,16 @@ def canary(server, request):
     assert worst < limit, f"a round trip took {worst:.2f} s"
 
 
+@pytest.fixture
+def memory(server, request):
+    """The server's memory stays within bounds, closer ones for what comes before CONNECT."""
+    is_early = request.node.get_closest_marker("before_connect")
+    watched = Memory(server)
+    yield watched
+    grown = watched.end()
+    assert grown < (BEFORE_CONNECT_BYTES if is_early else ATTACK_BYTES), f"{grown >> 20} MiB more"
+
+
 def pytest_configure(config):
     config.addinivalue_line("markers", "heavy: a load under which a round trip may take 3 s")
+    config.addinivalue_line("markers", "before_connect: an attack by sockets without a CONNECT")
