@@ -1,8 +1,8 @@
 //! Tests with real clients, unmodified, over real sockets, against the real binary.
 //!
 //! Installs what they need below `tests/.deps`, in the versions that `tests/` pins: Python packages
-//! into a virtual environment, npm packages, and Debian's mosquitto clients, curl and openssl on the
-//! system. What is there already is not installed again.
+//! into a virtual environment, npm packages, and Debian's mosquitto clients, curl and openssl on
+//! the system. What is there already is not installed again.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -86,7 +86,8 @@ fn install_python(steps: &mut Steps, place: &Place) -> bool {
     installed
 }
 
-/// Debian's packages of command-line clients. Without them their tests fail and say what is missing.
+/// Debian's packages of command-line clients. Without them their tests fail and say what is
+/// missing.
 fn install_tools(steps: &mut Steps) {
     let tools = [("mosquitto_pub", "mosquitto-clients"), ("curl", "curl"), ("openssl", "openssl")];
     let missing: Vec<_> = tools.iter().filter(|tool| !runs(tool.0, "--help")).collect();

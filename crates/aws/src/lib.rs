@@ -1,4 +1,5 @@
-//! The AWS IoT data plane contract as pure code: API shapes and errors, Signature Version 4, events.
+//! The AWS IoT data plane contract as pure code: API shapes and errors, Signature Version 4,
+//! events.
 
 pub mod api;
 pub mod error;

@@ -1,8 +1,8 @@
 //! The core of Bitts: sessions, routing, delivery and ownership.
 //!
-//! [`Shard::handle`] applies one [`Input`] and appends what must happen next to an [`Outbox`]. It has
-//! no clock, no socket, no disk, no thread and no randomness it was not given; `bitts-server` runs one
-//! shard per core, `bitts-sim` runs many from a seed. Start reading in `shard.rs`.
+//! [`Shard::handle`] applies one [`Input`] and appends what must happen next to an [`Outbox`]. It
+//! has no clock, no socket, no disk, no thread and no randomness it was not given; `bitts-server`
+//! runs one shard per core, `bitts-sim` runs many from a seed. Start reading in `shard.rs`.
 
 pub mod command;
 mod input;

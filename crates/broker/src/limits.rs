@@ -5,26 +5,29 @@
 /// The bounds of one server; the defaults are those of the `open` profile.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Largest packet a client may send, in bytes, announced in CONNACK. Default 16 MiB. A larger one
-    /// is refused at its header: 0x95 or close.
+    /// Largest packet a client may send, in bytes, announced in CONNACK. Default 16 MiB. A larger
+    /// one is refused at its header: 0x95 or close.
     pub packet_bytes_max: u32,
     /// Longest Topic Name or Topic Filter, in bytes. Default 65,535. Topic: 0x90 or close; filter:
     /// SUBACK 0x8F or 0x80.
     pub topic_bytes_max: usize,
     /// Most levels of a Topic Name or Topic Filter. Default 128. As above.
     pub topic_levels_max: usize,
-    /// Most Topic Filters in one SUBSCRIBE. Default 1,024. At the limit every filter gets 0x97 or 0x80.
+    /// Most Topic Filters in one SUBSCRIBE. Default 1,024. At the limit every filter gets 0x97 or
+    /// 0x80.
     pub filters_per_subscribe_max: usize,
     /// Most subscriptions of one session. Default 10,000. At the limit SUBACK 0x97 or 0x80.
     pub subscriptions_per_session_max: usize,
     /// Most distinct wildcard shapes of one session. Default 64. At the limit SUBACK 0x97 or 0x80.
     pub shapes_per_session_max: usize,
-    /// Most distinct wildcard shapes of the server. Default 4,096. At the limit SUBACK 0x97 or 0x80.
+    /// Most distinct wildcard shapes of the server. Default 4,096. At the limit SUBACK 0x97 or
+    /// 0x80.
     pub shapes_max: usize,
     /// Longest Client Identifier, in bytes. Default 1,024. Longer: CONNACK 0x85 or 2.
     pub client_id_bytes_max: usize,
-    /// Receive Maximum offered to clients, in messages. Default 1,024. More unacknowledged QoS 1 and 2
-    /// from an MQTT 5 client: 0x93; MQTT 3.1.1 has no such promise and is bounded by its identifiers.
+    /// Receive Maximum offered to clients, in messages. Default 1,024. More unacknowledged QoS 1
+    /// and 2 from an MQTT 5 client: 0x93; MQTT 3.1.1 has no such promise and is bounded by its
+    /// identifiers.
     pub receive_maximum: u16,
     /// Most messages in flight to one client, whatever its Receive Maximum. Default 1,024. The rest
     /// waits in the session's queue.
@@ -33,8 +36,8 @@ pub struct Limits {
     pub topic_alias_maximum: u16,
     /// Bytes of all topics a client's aliases stand for. Default 64 KiB. Above: 0x97.
     pub topic_alias_bytes_max: usize,
-    /// Messages waiting in one session. Default 100,000. At the limit the new message is dropped for
-    /// this session and counted.
+    /// Messages waiting in one session. Default 100,000. At the limit the new message is dropped
+    /// for this session and counted.
     pub queued_messages_max: usize,
     /// Bytes waiting in one session. Default 256 MiB. As above.
     pub queued_bytes_max: usize,
@@ -52,18 +55,18 @@ pub struct Limits {
     pub connections_max: usize,
     /// Sessions of a shard. Default 10,000,000 over all shards. At the limit CONNACK 0x97 or 3.
     pub sessions_max: usize,
-    /// Messages a `$share` group keeps while none of its members is connected. Default 100,000. At the
-    /// limit the new message is dropped and counted.
+    /// Messages a `$share` group keeps while none of its members is connected. Default 100,000. At
+    /// the limit the new message is dropped and counted.
     pub group_queued_messages_max: usize,
     /// Members of one `$share` group. Default 10,000. At the limit SUBACK 0x97 or 0x80.
     pub group_members_max: usize,
     /// How long GetConnection remembers a disconnect, in seconds. Default 1,800 (contract GC-4).
     pub disconnect_memory_seconds: u64,
-    /// Disconnected client ids a shard remembers without a session. Default 100,000 over all shards. At
-    /// the limit the oldest is forgotten.
+    /// Disconnected client ids a shard remembers without a session. Default 100,000 over all
+    /// shards. At the limit the oldest is forgotten.
     pub disconnects_remembered_max: usize,
-    /// Retained messages one step of answering a SUBSCRIBE looks at. Default 512; the rest follows as
-    /// the reader takes them.
+    /// Retained messages one step of answering a SUBSCRIBE looks at. Default 512; the rest follows
+    /// as the reader takes them.
     pub retained_step: usize,
 }
 

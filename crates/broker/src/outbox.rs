@@ -1,8 +1,8 @@
 //! Everything a turn of a shard asks of the outside world.
 //!
-//! Owned and reused by the caller: clearing it keeps its capacity, so a turn allocates nothing. What
-//! it holds is performed in this order: records and entries to the store, parcels and messages to
-//! other shards, replies, frames, closes. Other shards therefore know of a message before its
+//! Owned and reused by the caller: clearing it keeps its capacity, so a turn allocates nothing.
+//! What it holds is performed in this order: records and entries to the store, parcels and messages
+//! to other shards, replies, frames, closes. Other shards therefore know of a message before its
 //! publisher's acknowledgement leaves.
 
 use std::sync::Arc;
@@ -83,7 +83,8 @@ pub struct Member {
 /// What shards tell each other beside messages.
 #[derive(Clone, Debug)]
 pub enum Parcel {
-    /// Keep this as its topic's retained message; an empty payload removes it. To the topic's owner.
+    /// Keep this as its topic's retained message; an empty payload removes it. To the topic's
+    /// owner.
     Retain(Arc<Message>),
     /// Which retained messages match? To every shard that may own one.
     RetainedWanted {
@@ -107,7 +108,8 @@ pub enum Parcel {
         /// There may be more behind this topic.
         next: Option<Box<str>>,
     },
-    /// The next filter of a SUBSCRIBE gets its retained messages. To the session's owner, from itself.
+    /// The next filter of a SUBSCRIBE gets its retained messages. To the session's owner, from
+    /// itself.
     NextScan {
         /// Whose.
         session: SessionRef,
@@ -174,8 +176,8 @@ pub struct Outbox {
     /// [`Outbox::messages`].
     pub parcels: Vec<(ShardId, Parcel)>,
     /// Messages for the shards that are interested. For a message with RETAIN the caller asks
-    /// [`crate::Interest::shards_for`] again after pushing the parcels and adds what it says: then a
-    /// session that subscribes meanwhile sees it retained or live, perhaps both, never neither.
+    /// [`crate::Interest::shards_for`] again after pushing the parcels and adds what it says: then
+    /// a session that subscribes meanwhile sees it retained or live, perhaps both, never neither.
     pub messages: Vec<(ShardSet, Arc<Message>)>,
     /// Answers to commands.
     pub replies: Vec<(ReplyId, Reply)>,
@@ -185,7 +187,8 @@ pub struct Outbox {
     pub bytes: Vec<u8>,
     /// Frames that may leave at once, in order per connection.
     pub frames: Vec<Frame>,
-    /// Frames that may leave only once everything up to the position is durable; positions never fall.
+    /// Frames that may leave only once everything up to the position is durable; positions never
+    /// fall.
     pub gated: Vec<(Lsn, Frame)>,
     /// Connections to close, after their frames.
     pub closes: Vec<(ConnId, Close)>,

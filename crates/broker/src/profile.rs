@@ -149,8 +149,8 @@ impl Profile {
         if self.is_aws() { AWS_PAYLOAD_BYTES_MAX } else { usize::MAX }
     }
 
-    /// Whether a WebSocket Close frame is the client's goodbye (§7); by the standard only DISCONNECT
-    /// is.
+    /// Whether a WebSocket Close frame is the client's goodbye (§7); by the standard only
+    /// DISCONNECT is.
     pub(crate) const fn takes_close_for_goodbye(self) -> bool {
         self.is_aws()
     }

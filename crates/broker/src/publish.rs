@@ -1,7 +1,7 @@
 //! The way of an accepted message: retained store, log, sessions here, groups here, other shards.
 //!
-//! [`Shard::publish`] is where a message enters, whoever published it; [`Shard::on_message`] is where
-//! it arrives on the other shards that want it.
+//! [`Shard::publish`] is where a message enters, whoever published it; [`Shard::on_message`] is
+//! where it arrives on the other shards that want it.
 
 use std::sync::Arc;
 
@@ -96,8 +96,8 @@ impl Shard {
     }
 
     /// One copy for a session, whatever number of its subscriptions match: the highest QoS, every
-    /// Subscription Identifier [MQTT-3.3.4-2..5], and none to a publisher that wants none of its own
-    /// [MQTT-3.8.3-3].
+    /// Subscription Identifier [MQTT-3.3.4-2..5], and none to a publisher that wants none of its
+    /// own [MQTT-3.8.3-3].
     fn deliver_merged(
         &mut self,
         now: Now,
@@ -144,8 +144,8 @@ impl Shard {
         lsn
     }
 
-    /// Whether a retained message is beyond the limit, as far as this shard knows: replacing one never
-    /// is, and of topics of other shards their owners decide.
+    /// Whether a retained message is beyond the limit, as far as this shard knows: replacing one
+    /// never is, and of topics of other shards their owners decide.
     pub(crate) fn is_retained_full(&self, topic: &str) -> bool {
         self.interest.is_retained_full(&self.limits)
             && self.placement.owner_of(topic) == self.id

@@ -1,7 +1,7 @@
 //! Why something ended, was refused or was dropped: values that pass one point on their way out.
 //!
-//! Every close has a [`Cause`], every broken rule a [`Violation`], every message that does not reach
-//! someone it was meant for a [`Dropped`]; [`Stats`] counts each by its name.
+//! Every close has a [`Cause`], every broken rule a [`Violation`], every message that does not
+//! reach someone it was meant for a [`Dropped`]; [`Stats`] counts each by its name.
 
 use std::collections::BTreeMap;
 
@@ -162,7 +162,9 @@ impl Cause {
 }
 
 macro_rules! counted {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)* }) => {
+    ($(#[$doc:meta])* $name:ident {
+        $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)*
+    }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, Eq, PartialEq)]
         pub enum $name { $($(#[$variant_doc])* $variant,)* }

@@ -21,8 +21,8 @@ pub struct Lsn(pub u64);
 pub(crate) struct Gates {
     /// Everything up to this position is durable.
     pub(crate) durable: Lsn,
-    /// The highest position that a frame of the shard waits for. Later ones wait for no less, so that
-    /// what waits is one queue.
+    /// The highest position that a frame of the shard waits for. Later ones wait for no less, so
+    /// that what waits is one queue.
     pub(crate) highest: Lsn,
 }
 
@@ -46,7 +46,8 @@ pub struct Entry {
     pub lsn: Lsn,
     /// The message.
     pub message: Arc<Message>,
-    /// For QoS 2 the publisher's Client Identifier and Packet Identifier: one fact with the message.
+    /// For QoS 2 the publisher's Client Identifier and Packet Identifier: one fact with the
+    /// message.
     pub received: Option<(Arc<str>, u16)>,
 }
 

@@ -1,8 +1,8 @@
 //! The core's one function: [`Shard::handle`] applies an input and appends what must happen next.
 //!
-//! A shard owns whole sessions, the retained messages of its topics and its `$share` groups; nothing
-//! else ever sees them. The match in [`Shard::handle`] is the table of contents: each arm names the
-//! function, and its file, where that input is decided.
+//! A shard owns whole sessions, the retained messages of its topics and its `$share` groups;
+//! nothing else ever sees them. The match in [`Shard::handle`] is the table of contents: each arm
+//! names the function, and its file, where that input is decided.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! One queue of deadlines for everything that waits in a shard.
 //!
-//! An entry is a reminder to look, not a fact: whoever is reminded checks whether its time has really
-//! come and, if not, asks to be reminded again. A session has at most one, for whatever of it is due
-//! first, so that reconnecting leaves nothing behind.
+//! An entry is a reminder to look, not a fact: whoever is reminded checks whether its time has
+//! really come and, if not, asks to be reminded again. A session has at most one, for whatever of
+//! it is due first, so that reconnecting leaves nothing behind.
 
 use std::collections::BTreeSet;
 

@@ -31,16 +31,14 @@
 //! [`data_plane::Config::from_environment`] finds endpoint, region and credentials where AWS's
 //! tools do: environment variables, then `~/.aws/config` and `~/.aws/credentials`.
 //!
-//! | call | gives |
-//! | --- | --- |
-//! | [`delete_connection`](data_plane::DataPlane::delete_connection) | `()` |
-//! | [`get_connection`](data_plane::DataPlane::get_connection) | [`Connection`](bitts_aws::api::Connection) |
-//! | [`list_subscriptions`](data_plane::DataPlane::list_subscriptions) | a [`Pager`](data_plane::Pager) of subscriptions |
-//! | [`publish`](data_plane::DataPlane::publish) | `()` |
-//! | [`get_retained_message`](data_plane::DataPlane::get_retained_message) | [`RetainedMessage`](bitts_aws::api::RetainedMessage) |
-//! | [`list_retained_messages`](data_plane::DataPlane::list_retained_messages) | a pager of summaries |
-//! | [`list_connections`](data_plane::DataPlane::list_connections) | a pager of connections; Bitts only |
-//! | [`get_json`](data_plane::DataPlane::get_json) | anything under `/bitts/v1/` |
+//! * `delete_connection`, `publish`: nothing but that it is done
+//! * `get_connection`: a [`Connection`](bitts_aws::api::Connection)
+//! * `get_retained_message`: a [`RetainedMessage`](bitts_aws::api::RetainedMessage)
+//! * `list_subscriptions`, `list_retained_messages`: a [`Pager`](data_plane::Pager)
+//! * `list_connections`: a pager of connections; Bitts only
+//! * `get_json`: anything under `/bitts/v1/`
+//!
+//! All are methods of [`DataPlane`](data_plane::DataPlane).
 //!
 //! # MQTT
 //!

@@ -1,7 +1,7 @@
 //! The properties of MQTT 5: which stand where, their values, and their encoding.
 //!
-//! A property section is decoded once, into the properties of its packet; User Properties stay where
-//! they are and are read when somebody asks.
+//! A property section is decoded once, into the properties of its packet; User Properties stay
+//! where they are and are read when somebody asks.
 
 use std::fmt;
 use std::num::{NonZeroU16, NonZeroU32};
@@ -464,8 +464,9 @@ impl<'a> PublishProperties<'a> {
             || !self.user_properties.is_empty()
     }
 
-    /// Appends the properties that every receiver gets, unaltered: Payload Format Indicator, Content
-    /// Type, Response Topic, Correlation Data and User Properties in order [MQTT-3.3.2-4..20].
+    /// Appends the properties that every receiver gets, unaltered: Payload Format Indicator,
+    /// Content Type, Response Topic, Correlation Data and User Properties in order
+    /// [MQTT-3.3.2-4..20].
     pub fn encode_forwarded(&self, out: &mut Vec<u8>) {
         if !self.has_forwarded() {
             return;

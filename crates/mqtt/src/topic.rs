@@ -22,7 +22,8 @@ pub enum FilterError {
     SingleLevel,
     /// `#` beside other characters, or not last. [MQTT-4.7.1-1]
     MultiLevel,
-    /// `$share` without a ShareName, with a wildcard in it, or without a filter. [MQTT-4.8.2-1] [MQTT-4.8.2-2]
+    /// `$share` without a ShareName, with a wildcard in it, or without a filter. [MQTT-4.8.2-1]
+    /// [MQTT-4.8.2-2]
     Shared,
     /// More than 65,535 bytes, or U+0000. [MQTT-4.7.3-2] [MQTT-4.7.3-3]
     NotAString,

@@ -1,7 +1,8 @@
 //! Performing what the shard asked for, in the order that [`Outbox`] documents.
 //!
-//! Records to the store, parcels and messages to the neighbours, answers, packets into write buffers,
-//! one write for each connection, closes. What waits for the store leaves when the store says so.
+//! Records to the store, parcels and messages to the neighbours, answers, packets into write
+//! buffers, one write for each connection, closes. What waits for the store leaves when the store
+//! says so.
 
 use bitts_broker::{Close, ConnId, Frame, Input, Outbox, Parcel, ShardId};
 use bitts_store::{Store, StoreEvent};
@@ -139,7 +140,8 @@ impl Worker {
         }
     }
 
-    /// Packets whose position is durable leave; the others are kept, behind those that wait already.
+    /// Packets whose position is durable leave; the others are kept, behind those that wait
+    /// already.
     fn put_gated(&mut self, out: &Outbox, shared: &mut Option<(u64, Bytes)>) {
         for (lsn, frame) in &out.gated {
             if *lsn <= self.durable && self.gated.is_empty() {

@@ -175,8 +175,8 @@ impl Running {
         self.listeners
     }
 
-    /// Reads certificate and key again, for new connections; where one of them is bad, everything stays
-    /// as it is. Says whether there is TLS at all.
+    /// Reads certificate and key again, for new connections; where one of them is bad, everything
+    /// stays as it is. Says whether there is TLS at all.
     pub fn reload_certificates(&self) -> Result<bool, TlsError> {
         let Some(tls) = &self.tls else { return Ok(false) };
         tls.reload().map(|()| true)

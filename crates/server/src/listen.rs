@@ -14,7 +14,8 @@ fn socket(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(reuse_port)?;
     socket.set_nonblocking(true)?;
-    // Accepted sockets inherit both: a peer that vanished is noticed although nothing is sent to it.
+    // Accepted sockets inherit both: a peer that vanished is noticed although nothing is sent to
+    // it.
     socket.set_tcp_nodelay(true)?;
     socket.set_keepalive(true)?;
     Ok(socket)

@@ -1,8 +1,8 @@
 //! How much memory there is, and how the server's own is divided.
 //!
 //! The limits that could grow past the machine are cut to a part of the memory limit each: what
-//! waits in queues, what is retained, what is unwritten or half read on connections. What is left is
-//! for sessions, routing and the allocator.
+//! waits in queues, what is retained, what is unwritten or half read on connections. What is left
+//! is for sessions, routing and the allocator.
 
 use std::fs;
 use std::path::Path;

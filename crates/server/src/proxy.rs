@@ -1,7 +1,7 @@
 //! PROXY protocol, versions 1 and 2: the client's address as the proxy in front of us tells it.
 //!
-//! Behind a setting, and then every connection begins with a header. It is read to its last byte and
-//! no further, so that what follows is the client's.
+//! Behind a setting, and then every connection begins with a header. It is read to its last byte
+//! and no further, so that what follows is the client's.
 
 use std::net::SocketAddr;
 
@@ -40,8 +40,8 @@ impl Preamble {
         }
     }
 
-    /// Takes bytes; then the client's address, which is `peer` where the proxy tells none, or `None`
-    /// where more bytes are needed.
+    /// Takes bytes; then the client's address, which is `peer` where the proxy tells none, or
+    /// `None` where more bytes are needed.
     pub(crate) fn take(
         &mut self,
         bytes: &[u8],

@@ -1,7 +1,7 @@
 //! From readable sockets to inputs of the shard.
 //!
-//! One connection gets one read of [`READ_BYTES`] in a turn; what it causes is flushed as soon as it
-//! is much, and what is left of its bytes waits for the next turn.
+//! One connection gets one read of [`READ_BYTES`] in a turn; what it causes is flushed as soon as
+//! it is much, and what is left of its bytes waits for the next turn.
 
 use bitts_broker::{ConnId, Input, Loss, ShardId};
 use bitts_mqtt::ProtocolVersion;
@@ -156,7 +156,8 @@ impl Worker {
         }
     }
 
-    /// Hands packets to the shard; returns their bytes, and whether what follows is not a packet yet.
+    /// Hands packets to the shard; returns their bytes, and whether what follows is not a packet
+    /// yet.
     fn take_packets(
         &mut self,
         id: ConnId,
@@ -185,7 +186,8 @@ impl Worker {
         (used, false)
     }
 
-    /// Keeps what is left of a connection's bytes, and sees to it that a packet once begun is finished.
+    /// Keeps what is left of a connection's bytes, and sees to it that a packet once begun is
+    /// finished.
     fn keep(&mut self, id: ConnId, rest: Vec<u8>, is_new: bool) {
         let now = self.now.moment;
         let timeout = self.limits.packet_timeout.as_millis() as u64;

@@ -59,8 +59,8 @@ impl WebSocket {
         self.is_close_sent
     }
 
-    /// Takes the frames off `bytes` in place; their payload is then at its front. Answers to control
-    /// frames go to `answers`. Returns how many bytes of payload there are.
+    /// Takes the frames off `bytes` in place; their payload is then at its front. Answers to
+    /// control frames go to `answers`. Returns how many bytes of payload there are.
     pub(crate) fn take_frames(&mut self, bytes: &mut [u8], answers: &mut Vec<u8>) -> usize {
         let (mut read, mut written) = (0, 0);
         while read < bytes.len() && self.ended.is_none() {

@@ -1,8 +1,9 @@
-//! The loop of one core: what is ready, applied to the shard, performed. Start reading in [`Worker::run`].
+//! The loop of one core: what is ready, applied to the shard, performed. Start reading in
+//! [`Worker::run`].
 //!
 //! A turn takes the mail, accepts, reads what is readable, ticks, and flushes once: see
-//! [`Worker::turn`]. Reading is in `read`, performing what the shard asks for in `flush`, what comes
-//! before CONNECT in `greet`. The thread owns its sockets, its shard and nothing else.
+//! [`Worker::turn`]. Reading is in `read`, performing what the shard asks for in `flush`, what
+//! comes before CONNECT in `greet`. The thread owns its sockets, its shard and nothing else.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{self, ErrorKind};
@@ -207,8 +208,8 @@ impl Worker {
         self.take_mail();
         self.accept();
         self.relieve();
-        // While a neighbour has more mail than it keeps up with, nobody reads sockets, and nobody is
-        // put off for what was not read.
+        // While a neighbour has more mail than it keeps up with, nobody reads sockets, and nobody
+        // is put off for what was not read.
         if !self.mesh.is_high() {
             self.read_ready();
             if self.shard.deadline().is_some_and(|due| due <= self.now.moment) {

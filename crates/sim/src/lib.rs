@@ -1,7 +1,8 @@
 //! Whole servers without a machine: shards driven from a seed or by a script, and checkers.
 //!
 //! `world` runs many shards and clients with random schedules and checks what must always hold;
-//! `scenario` runs the scripts of `spec/scenarios` in the same core, or over TCP against any server.
+//! `scenario` runs the scripts of `spec/scenarios` in the same core, or over TCP against any
+//! server.
 
 pub mod fuzz;
 pub mod machine;

@@ -1,5 +1,5 @@
-//! Every script of `spec/scenarios` on one to three shards, with a store that is durable at once and
-//! with one that takes its time.
+//! Every script of `spec/scenarios` on one to three shards, with a store that is durable at once
+//! and with one that takes its time.
 
 use std::path::Path;
 

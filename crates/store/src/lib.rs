@@ -1,16 +1,16 @@
 //! Where what a shard hands out becomes durable, and the word that it did.
 //!
-//! [`Store`] is all that a shard's runtime knows of durability: batches and entries go in with their
-//! positions, [`StoreEvent::Durable`] comes out, and only then do gated answers leave. Which driver is
-//! behind it, the core never sees.
+//! [`Store`] is all that a shard's runtime knows of durability: batches and entries go in with
+//! their positions, [`StoreEvent::Durable`] comes out, and only then do gated answers leave. Which
+//! driver is behind it, the core never sees.
 
 use bitts_broker::Lsn;
 use bitts_broker::record::{Batch, Entry};
 
 /// What one shard needs of durable storage.
 ///
-/// Sans-IO: [`Store::submit`] and [`Store::append`] return at once, [`Store::poll`] tells what became
-/// of them. Positions rise from call to call.
+/// Sans-IO: [`Store::submit`] and [`Store::append`] return at once, [`Store::poll`] tells what
+/// became of them. Positions rise from call to call.
 pub trait Store {
     /// Records that hold together: all of them become durable, after everything submitted before.
     fn submit(&mut self, batch: Batch);

@@ -180,7 +180,8 @@ mod tests {
             }
             let query = Query::parse(Some(&writer.into_string())).unwrap();
             for name in pairs.iter().map(|(name, _)| name) {
-                let last = pairs.iter().rev().find(|(known, value)| known == name && value.is_some());
+                let mut later = pairs.iter().rev();
+                let last = later.find(|(known, value)| known == name && value.is_some());
                 proptest::prop_assert_eq!(query.get(name), last.and_then(|(_, v)| v.as_deref()));
             }
         }

@@ -1,9 +1,9 @@
 //! Which shards want a topic: the one structure that shards share.
 //!
-//! A table of cells, each a set of shards; a filter's key names its cell. A shard sets its bit at its
-//! first filter in a cell and clears it at its last. Filters that meet in one cell cost a hand-off to
-//! a shard that then finds nothing, never a loss. Reading never writes, so the cells stay in every
-//! core's cache. The wildcard shapes in use are shared the same way, as one snapshot.
+//! A table of cells, each a set of shards; a filter's key names its cell. A shard sets its bit at
+//! its first filter in a cell and clears it at its last. Filters that meet in one cell cost a
+//! hand-off to a shard that then finds nothing, never a loss. Reading never writes, so the cells
+//! stay in every core's cache. The wildcard shapes in use are shared the same way, as one snapshot.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};

@@ -1,7 +1,7 @@
 //! From a topic to the sessions and groups of this shard that want it, and to the other shards.
 //!
-//! [`Router`] knows filters and who holds them, nothing of sessions or delivery. Each filter is kept
-//! once, under its key ([`shape`]); [`Interest`] tells other shards that something is kept.
+//! [`Router`] knows filters and who holds them, nothing of sessions or delivery. Each filter is
+//! kept once, under its key ([`shape`]); [`Interest`] tells other shards that something is kept.
 
 mod interest;
 pub(crate) mod retained;

@@ -1,7 +1,7 @@
 //! A filter's shape, and the keys under which a topic's filters are found.
 //!
-//! The shape of a Topic Filter is where its wildcards stand. A topic can match at most one filter of
-//! each shape, so it is looked up once per shape in use, by a key, plus once for the filter that
+//! The shape of a Topic Filter is where its wildcards stand. A topic can match at most one filter
+//! of each shape, so it is looked up once per shape in use, by a key, plus once for the filter that
 //! equals it. A key may collide: whoever finds something under it compares the filter itself.
 
 use std::hash::{BuildHasher, Hasher};

@@ -1,8 +1,9 @@
 //! The `$share` groups this shard owns: who their members are and whose turn it is.
 //!
-//! Each message goes to one member [MQTT-4.8.2-3..6]: round robin among those connected, passing over
-//! one that says it cannot take more while another may. While nobody is connected but a member's
-//! session outlives its connection, QoS 1 and 2 wait here and go to the first that comes back.
+//! Each message goes to one member [MQTT-4.8.2-3..6]: round robin among those connected, passing
+//! over one that says it cannot take more while another may. While nobody is connected but a
+//! member's session outlives its connection, QoS 1 and 2 wait here and go to the first that comes
+//! back.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -21,8 +21,8 @@ use crate::shard::Shard;
 use crate::time::Now;
 use crate::timers::NEVER;
 
-/// The Client Identifier of a client that sent none [MQTT-3.1.3-6]; on AWS one that no client can ask
-/// for (B-8).
+/// The Client Identifier of a client that sent none [MQTT-3.1.3-6]; on AWS one that no client can
+/// ask for (B-8).
 #[must_use]
 pub fn assigned_client_id(profile: Profile, entropy: u128) -> String {
     let prefix = if profile.reserves_dollar_clients() { "$GEN/" } else { "auto-" };

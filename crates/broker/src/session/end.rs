@@ -70,8 +70,8 @@ impl Shard {
         }
     }
 
-    /// DISCONNECT to an MQTT 5 client, behind its CONNACK and its acknowledgements; without a Reason
-    /// String where it asked for none or takes no packet that large [MQTT-3.14.2-3].
+    /// DISCONNECT to an MQTT 5 client, behind its CONNACK and its acknowledgements; without a
+    /// Reason String where it asked for none or takes no packet that large [MQTT-3.14.2-3].
     fn say_why(
         &mut self,
         connection: &mut Connection,

@@ -1,4 +1,5 @@
-//! When a session is looked at: Keep Alive, Will Delay Interval, Session Expiry Interval, its queue.
+//! When a session is looked at: Keep Alive, Will Delay Interval, Session Expiry Interval, its
+//! queue.
 
 use crate::outbox::Outbox;
 use crate::reason::Cause;
@@ -10,7 +11,8 @@ use crate::timers::{NEVER, Reminder};
 impl Session {
     /// When one and a half times its Keep Alive of silence are over [MQTT-3.1.2-22].
     fn keep_alive_due(&self) -> Moment {
-        // Of a client that takes no bytes nothing is read either: whoever holds its socket watches it.
+        // Of a client that takes no bytes nothing is read either: whoever holds its socket watches
+        // it.
         let is_watched = self.connection.as_ref().is_some_and(|held| !held.congested);
         if !is_watched || self.keep_alive_counted == 0 {
             return NEVER;

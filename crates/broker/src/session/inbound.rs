@@ -1,7 +1,7 @@
 //! What a client publishes, and the rules it can break.
 //!
-//! A PUBLISH is decided here and routed by [`Shard::publish`]; its acknowledgement leaves when what it
-//! promises is durable. Nothing changes before every rule was checked.
+//! A PUBLISH is decided here and routed by [`Shard::publish`]; its acknowledgement leaves when what
+//! it promises is durable. Nothing changes before every rule was checked.
 
 use std::sync::Arc;
 
@@ -160,8 +160,8 @@ impl Shard {
     }
 
     /// Whether this identifier's exchange is under way: then the message was accepted already
-    /// [MQTT-4.3.3-10]. A new one must fit our Receive Maximum, which counts anew with each connection
-    /// [MQTT-3.3.4-7]; with those of earlier ones at most twice as many are remembered.
+    /// [MQTT-4.3.3-10]. A new one must fit our Receive Maximum, which counts anew with each
+    /// connection [MQTT-3.3.4-7]; with those of earlier ones at most twice as many are remembered.
     fn is_received(&mut self, index: u32, packet_id: PacketId) -> Result<bool, Violation> {
         let maximum = usize::from(self.limits.receive_maximum);
         let session = self.session(index);

@@ -1,7 +1,7 @@
 //! A Session: who it belongs to, what it subscribes to, what it is owed and how long it lives.
 //!
-//! A session outlives its Network Connections by its Session Expiry Interval. Everything about it is
-//! decided on the shard that owns its Client Identifier.
+//! A session outlives its Network Connections by its Session Expiry Interval. Everything about it
+//! is decided on the shard that owns its Client Identifier.
 
 mod alias;
 mod connect;
@@ -74,8 +74,8 @@ impl Connection {
         gate.max(self.open_gate) <= gates.durable
     }
 
-    /// Sends a frame that promises nothing, but not before the CONNACK nor before frames of its kind
-    /// that wait for that.
+    /// Sends a frame that promises nothing, but not before the CONNACK nor before frames of its
+    /// kind that wait for that.
     pub(crate) fn push_free(&mut self, frame: Frame, gates: &mut Gates, out: &mut Outbox) {
         self.open_gate = self.push(frame, self.open_gate, gates, out);
     }
@@ -213,8 +213,8 @@ impl Shard {
         }
     }
 
-    /// Sends an acknowledgement once everything up to `gate` is durable, behind earlier ones. One that
-    /// is larger than the client takes is not sent and counted [MQTT-3.1.2-24].
+    /// Sends an acknowledgement once everything up to `gate` is durable, behind earlier ones. One
+    /// that is larger than the client takes is not sent and counted [MQTT-3.1.2-24].
     pub(crate) fn acknowledge(
         &mut self,
         index: u32,

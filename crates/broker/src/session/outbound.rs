@@ -1,9 +1,9 @@
 //! What a client is owed: the queue, the window of messages in flight, and retransmission.
 //!
-//! Decides *when* a message goes to its client, never whether the client may see it. Order: messages
-//! of one topic and QoS leave in the order in which they were accepted [MQTT-4.6.0-5]; nothing
-//! overtakes the queue. A resumed session first re-sends what was in flight, with the same Packet
-//! Identifiers [MQTT-4.4.0-1]. At its limits the queue drops the new message and counts it.
+//! Decides *when* a message goes to its client, never whether the client may see it. Order:
+//! messages of one topic and QoS leave in the order in which they were accepted [MQTT-4.6.0-5];
+//! nothing overtakes the queue. A resumed session first re-sends what was in flight, with the same
+//! Packet Identifiers [MQTT-4.4.0-1]. At its limits the queue drops the new message and counts it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -437,8 +437,8 @@ impl Shard {
         outbound.window_used += 1;
     }
 
-    /// The client is back: what it is owed follows the CONNACK. Every PUBREL goes out at once, for it
-    /// needs no quota; messages go out as far as the client's Receive Maximum allows.
+    /// The client is back: what it is owed follows the CONNACK. Every PUBREL goes out at once, for
+    /// it needs no quota; messages go out as far as the client's Receive Maximum allows.
     pub(crate) fn resume_deliveries(&mut self, now: Now, index: u32, out: &mut Outbox) {
         let Some(outbound) = &mut self.session(index).outbound else { return };
         let mut released = Vec::new();

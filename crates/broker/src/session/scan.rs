@@ -47,8 +47,8 @@ impl Shard {
         }
     }
 
-    /// Asks for the retained messages of a subscription that exists, when those of other filters are
-    /// through.
+    /// Asks for the retained messages of a subscription that exists, when those of other filters
+    /// are through.
     pub(crate) fn start_scan(&mut self, now: Now, index: u32, filter: &Arc<str>, out: &mut Outbox) {
         let extra = self.session(index).extra.get_or_insert_default();
         if extra.scans.is_empty() && extra.scans_waiting.is_empty() {

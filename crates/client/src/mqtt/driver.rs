@@ -144,6 +144,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
         let takes_commands = self.has_callers && self.to_write.len() < WRITE_BYTES_MAX;
         let Channels { commands, incoming, .. } = &mut self.channels;
         let is_writing = self.is_unflushed || !self.to_write.is_empty();
+        let wait = sleep_until(deadline.unwrap_or_else(Instant::now).into());
         tokio::select! {
             read = self.reader.read_buf(&mut self.received), if is_reading => Step::Read(read),
             written = write(&mut self.writer, &self.to_write), if is_writing => {
@@ -152,9 +153,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Driver<S> {
             command = commands.recv(), if takes_commands => Step::Command(command),
             _ = incoming.reserve(), if !is_reading => Step::Room,
             () = incoming.closed(), if !self.has_callers => Step::Abandoned,
-            () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {
-                Step::Time
-            }
+            () = wait, if deadline.is_some() => Step::Time,
         }
     }
 

@@ -1,7 +1,8 @@
 //! The HTTP listener: connections, and which part answers a request.
 //!
-//! hyper reads and writes; the raw path decides ([`data_plane`], [`admin`]). Everything that is known
-//! about a client, topic or session is asked of its shard through [`Mesh`]; nothing is kept here.
+//! hyper reads and writes; the raw path decides ([`data_plane`], [`admin`]). Everything that is
+//! known about a client, topic or session is asked of its shard through [`Mesh`]; nothing is kept
+//! here.
 
 mod admin;
 mod answer;

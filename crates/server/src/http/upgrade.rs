@@ -1,7 +1,7 @@
 //! From an HTTP request for `/mqtt` to a connection of a shard that speaks MQTT over WebSocket.
 //!
-//! What is asked is checked by RFC 6455 §4.2.1; hyper answers 101, then socket and TLS state move to
-//! a shard. The subprotocol is `mqtt` and must be offered [MQTT-6.0.0-3].
+//! What is asked is checked by RFC 6455 §4.2.1; hyper answers 101, then socket and TLS state move
+//! to a shard. The subprotocol is `mqtt` and must be offered [MQTT-6.0.0-3].
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

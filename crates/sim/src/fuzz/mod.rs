@@ -1,7 +1,7 @@
 //! Fuzz targets as plain functions: any bytes go in, and whoever breaks a promise panics.
 //!
-//! `fuzz/` runs them with coverage, `tests/corpus.rs` replays the corpora of `fuzz/corpus`. Those of
-//! the server (`websocket`, `config`) are in its own `fuzzing`.
+//! `fuzz/` runs them with coverage, `tests/corpus.rs` replays the corpora of `fuzz/corpus`. Those
+//! of the server (`websocket`, `config`) are in its own `fuzzing`.
 
 mod aws;
 mod codec;

@@ -1,9 +1,9 @@
 //! A whole server without a machine: shards, the mail between them, sockets, stores and a clock.
 //!
-//! [`Machine`] does with a shard's [`Outbox`] what a server does, in the same order, but one step at a
-//! time and only when told to: whoever drives it decides which bytes arrive when, which mail is taken
-//! first and when a store says that something is durable. Everything that happens is a function of
-//! the calls made.
+//! [`Machine`] does with a shard's [`Outbox`] what a server does, in the same order, but one step
+//! at a time and only when told to: whoever drives it decides which bytes arrive when, which mail
+//! is taken first and when a store says that something is durable. Everything that happens is a
+//! function of the calls made.
 
 mod api;
 mod conn;

@@ -1,7 +1,7 @@
 //! Scripts over whole shards in this process.
 //!
-//! Lines that send are gathered and applied, in their order, when a line looks at what came: so what
-//! stands next to each other in a script happens at the same time.
+//! Lines that send are gathered and applied, in their order, when a line looks at what came: so
+//! what stands next to each other in a script happens at the same time.
 
 use std::collections::{BTreeMap, VecDeque};
 

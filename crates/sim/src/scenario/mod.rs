@@ -1,7 +1,8 @@
 //! Scripts: what clients send and what they must see, in the words of the standard.
 //!
-//! A script is readable without Rust (`spec/scenarios/README.md` has the language) and runs unchanged
-//! over every [`Wire`]: whole shards in this process ([`core`]) and sockets of a real server ([`tcp`]).
+//! A script is readable without Rust (`spec/scenarios/README.md` has the language) and runs
+//! unchanged over every [`Wire`]: whole shards in this process ([`core`]) and sockets of a real
+//! server ([`tcp`]).
 
 pub mod core;
 mod expect;

@@ -278,7 +278,8 @@ impl World {
         self.publishing.push((reply, number));
     }
 
-    /// DeleteConnection; which switches are on depends on the client, so that its Will's fate is known.
+    /// DeleteConnection; which switches are on depends on the client, so that its Will's fate is
+    /// known.
     pub(super) fn delete(&mut self, client: usize) {
         let Some(held) = self.clients.get(client) else { return };
         let client_id = held.id.clone();

@@ -1,7 +1,7 @@
 //! Random numbers that are the same for a seed on every machine and in every version.
 
-/// A stream of numbers (SplitMix64). Each concern has its own, so that one more draw in one does not
-/// change the others.
+/// A stream of numbers (SplitMix64). Each concern has its own, so that one more draw in one does
+/// not change the others.
 #[derive(Clone, Debug)]
 pub(crate) struct Random(u64);
 

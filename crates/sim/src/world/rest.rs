@@ -35,7 +35,8 @@ impl World {
         Ok(())
     }
 
-    /// The workload is over: time passes for Wills, and whoever is away comes back for what it is owed.
+    /// The workload is over: time passes for Wills, and whoever is away comes back for what it is
+    /// owed.
     pub(super) fn rest(&mut self) -> Result<(), String> {
         self.is_resting = true;
         self.note(|_| "the world comes to rest".to_owned());

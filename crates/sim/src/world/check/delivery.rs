@@ -31,8 +31,8 @@ pub(super) fn exactly_once(world: &World) -> Result<(), String> {
     Ok(())
 }
 
-/// Nothing acknowledged is lost: a session that held a matching subscription all the time takes every
-/// message of QoS 1 and 2, unless a drop was counted.
+/// Nothing acknowledged is lost: a session that held a matching subscription all the time takes
+/// every message of QoS 1 and 2, unless a drop was counted.
 pub(super) fn at_least_once(world: &World) -> Result<(), String> {
     let stats = world.machine.stats();
     let dropped: u64 =
@@ -71,8 +71,8 @@ pub(super) fn is_held_from_the_start(session: &SessionFacts, sent: &Sent) -> boo
     })
 }
 
-/// Whether a subscription that matches was there before the message was sent and still is: what is on
-/// its way to another shard may meet an UNSUBSCRIBE there.
+/// Whether a subscription that matches was there before the message was sent and still is: what is
+/// on its way to another shard may meet an UNSUBSCRIBE there.
 fn is_held_throughout(session: &SessionFacts, sent: &Sent) -> bool {
     session.held.iter().any(|held| {
         held.qos > 0

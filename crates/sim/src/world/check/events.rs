@@ -1,5 +1,5 @@
-//! Lifecycle events of a client: connected and disconnected in turn, a pair with one name and version,
-//! and versions that rise.
+//! Lifecycle events of a client: connected and disconnected in turn, a pair with one name and
+//! version, and versions that rise.
 
 use crate::world::World;
 use crate::world::history::Event;

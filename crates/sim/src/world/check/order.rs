@@ -1,5 +1,5 @@
-//! [MQTT-4.6.0-6] Messages of one publisher, topic and QoS are taken in the order in which they were
-//! sent.
+//! [MQTT-4.6.0-6] Messages of one publisher, topic and QoS are taken in the order in which they
+//! were sent.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,8 +16,8 @@ pub(super) fn in_order(world: &World) -> Result<(), String> {
             if sent.topic.starts_with("g/") || !seen.insert(delivery.number) {
                 continue;
             }
-            // A message that is sent again comes in its place only to who held a subscription before.
-            // At QoS 0 the first copy may be lost.
+            // A message that is sent again comes in its place only to who held a subscription
+            // before. At QoS 0 the first copy may be lost.
             let is_sure = delivery.qos > 0 && is_held_from_the_start(session, sent);
             if sent.attempts > 1 && !is_sure {
                 continue;

@@ -1,5 +1,5 @@
-//! The log tells everything: sessions, subscriptions and retained messages built from its records are
-//! those that the shards have.
+//! The log tells everything: sessions, subscriptions and retained messages built from its records
+//! are those that the shards have.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -30,7 +30,8 @@ pub(super) fn last_one_wins(world: &mut World) -> Result<(), String> {
             let may_be_none = sent.is_some_and(|sent| sent.is_empty || sent.expires);
             number == Some(*last) || (held.is_none() && may_be_none)
         });
-        // QoS 1 that is sent again is kept again, also behind a QoS 2 that was taken the first time.
+        // QoS 1 that is sent again is kept again, also behind a QoS 2 that was taken the first
+        // time.
         let is_again = number.and_then(|number| world.history.messages.get(number));
         let is_allowed = is_allowed
             || is_again.is_some_and(|sent| sent.attempts > 1)
