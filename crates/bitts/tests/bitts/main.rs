@@ -1,7 +1,10 @@
 //! The binary as users run it: what it prints, and the status it ends with.
 
+mod certificate;
 mod client;
 mod configuration;
 mod demo;
 mod process;
+mod profile;
 mod serve;
+mod tls;
