@@ -14,7 +14,7 @@ fn root(path: &str) -> PathBuf {
 
 /// The rows of the page's tables: their cells.
 fn rows() -> Vec<Vec<String>> {
-    let page = fs::read_to_string(root("docs/profiles.md")).unwrap();
+    let page = fs::read_to_string(root("docs/profiles.md")).expect("the page");
     let rows = page.lines().filter(|line| line.starts_with("| `"));
     rows.map(|row| row.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect())
         .collect()

@@ -108,7 +108,7 @@ fn encoded(version: ProtocolVersion, packet: &Packet<'_>) -> Vec<u8> {
 fn look_at(packet: &Packet<'_>) {
     match packet {
         Packet::Subscribe(subscribe) => {
-            assert!(subscribe.len() > 0);
+            assert!(!subscribe.is_empty());
             assert_eq!(subscribe.requests().count(), subscribe.len());
         }
         Packet::Unsubscribe(unsubscribe) => assert!(unsubscribe.filters().count() > 0),

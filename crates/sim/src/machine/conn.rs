@@ -181,7 +181,8 @@ impl Machine {
             ConnectVersion::NotMqtt => return Greeted::Refused,
         };
         match bitts_mqtt::decode(version, &frame) {
-            Ok(Packet::Connect(connect)) => {
+            Ok(Packet::Connect(mut connect)) => {
+                self.spoil_connect(&mut connect);
                 let owner = if connect.client_id.is_empty() {
                     shard
                 } else {
@@ -212,7 +213,8 @@ impl Machine {
             {
                 let target = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1883);
                 self.conn(link).entropy = entropy;
-                return Origin { source: self.conn(link).source, target, entropy };
+                let source = self.conn(link).source;
+                return Origin { source, target, entropy, certificate: None };
             }
         }
     }
@@ -227,6 +229,7 @@ impl Machine {
         match packet {
             Ok(Some((len, packet))) => {
                 self.handle(shard, Input::Packet { conn, packet: &packet });
+                self.spoil_packet(link, &packet);
                 len
             }
             Ok(None) => 0,

@@ -8,6 +8,7 @@
 mod api;
 mod conn;
 mod perform;
+mod planted;
 mod store;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -25,10 +26,14 @@ pub use conn::{Ended, Link};
 pub use store::{Durability, Log};
 
 use conn::Conn;
+#[cfg(test)]
+pub(crate) use planted::Bug;
+#[cfg(not(test))]
+use planted::Bug;
 use store::SimStore;
 
 /// Milliseconds since 1970 when a machine starts: 2026-01-01.
-const START_UNIX_MS: u64 = 1_767_225_600_000;
+pub(crate) const START_UNIX_MS: u64 = 1_767_225_600_000;
 
 /// What a machine is like.
 #[derive(Clone, Debug)]
@@ -108,6 +113,8 @@ pub struct Machine {
     next_entropy: u128,
     /// What should never happen, in the words of whoever noticed.
     faults: Vec<String>,
+    /// What a test planted.
+    bug: Option<Bug>,
 }
 
 /// One thing that can happen next inside a machine.
@@ -164,6 +171,7 @@ impl Machine {
             next_reply: 0,
             next_entropy: 0,
             faults: Vec::new(),
+            bug: None,
         }
     }
 

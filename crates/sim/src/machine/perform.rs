@@ -9,6 +9,7 @@ use super::{Machine, Mail};
 impl Machine {
     /// Performs a shard's outbox.
     pub(crate) fn flush(&mut self, shard: ShardId) {
+        self.spoil(shard);
         let core = self.core(shard);
         core.inputs = 0;
         for batch in core.out.batches.drain(..) {

@@ -24,6 +24,9 @@ impl World {
         let client = 1 + self.schedule.below(self.clients.len() - 1);
         let Some(held) = self.clients.get(client) else { return };
         let roll = self.workload.below(100);
+        if held.is_half_closed && roll >= 4 {
+            return;
+        }
         match (held.stage, roll) {
             (Stage::Away, 0..50) | (Stage::Connecting | Stage::Connected, 0..4) => {
                 let asked = self.choose_connect(client);
@@ -34,7 +37,8 @@ impl World {
             (Stage::Connected, 78..84) => self.choose_unsubscribe(client),
             (Stage::Connected, 84..90) => self.send(client, &Packet::new(Kind::PingReq)),
             (Stage::Connected, 90..95) => self.disconnect(client),
-            (Stage::Connecting | Stage::Connected, 95..) => self.hang_up(client),
+            (Stage::Connecting | Stage::Connected, 95..98) => self.hang_up(client),
+            (Stage::Connecting | Stage::Connected, 98..) => self.half_close(client),
             _ => {}
         }
     }
@@ -55,12 +59,13 @@ impl World {
             Version::V5 => self.workload.pick(&[0, 0, 5, 20]).unwrap_or(0),
             Version::V3 => 0,
         };
+        let is_retained = self.workload.chance(30);
         let will = self.workload.chance(50).then(|| {
             let number = self.history.messages.len();
             let number = self.history.sent(Sent {
                 topic: format!("w/{number}"),
                 qos: 0,
-                retain: false,
+                retain: is_retained,
                 is_empty: false,
                 publisher: Publisher::Will(client),
                 attempts: 1,
@@ -103,7 +108,8 @@ impl World {
             let topic = format!("w/{number}");
             let payload = History::payload(number, 0);
             let properties = if delay > 0 { property("will_delay", delay) } else { Vec::new() };
-            packet.will = Some(Will { topic, payload, qos, retain: false, properties });
+            let retain = self.history.messages.get(number).is_some_and(|will| will.retain);
+            packet.will = Some(Will { topic, payload, qos, retain, properties });
         }
         if version == Version::V5 {
             packet.properties.extend(property("receive_maximum", u32::from(receive_maximum)));
@@ -134,6 +140,16 @@ impl World {
         self.machine.hang_up(link);
         if let Some(held) = self.clients.get_mut(client) {
             held.leave();
+        }
+    }
+
+    /// The client closes its end and reads on until the server has closed too.
+    fn half_close(&mut self, client: usize) {
+        let Some(link) = self.link(client) else { return };
+        self.note(|_| format!("client {client} {link:?} closes its end"));
+        self.machine.hang_up(link);
+        if let Some(held) = self.clients.get_mut(client) {
+            held.is_half_closed = true;
         }
     }
 

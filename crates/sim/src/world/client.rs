@@ -54,6 +54,8 @@ pub(crate) struct Client {
     /// Packets that came and that it has not looked at.
     pub(crate) unread: VecDeque<Packet>,
     pub(crate) is_congested: bool,
+    /// It closed its end and still reads what comes.
+    pub(crate) is_half_closed: bool,
     /// It left a connection before its CONNACK: until that is over, and one with Clean Start was
     /// accepted, it does not know which session it has.
     pub(crate) is_in_doubt: bool,
@@ -82,6 +84,7 @@ impl Client {
             connection: None,
             unread: VecDeque::new(),
             is_congested: false,
+            is_half_closed: false,
             is_in_doubt: false,
             left_early: Vec::new(),
             outgoing: Vec::new(),
@@ -104,6 +107,7 @@ impl Client {
         self.connection = None;
         self.unread.clear();
         self.is_congested = false;
+        self.is_half_closed = false;
         self.subscribing.clear();
         self.unsubscribing.clear();
         self.aliases.clear();

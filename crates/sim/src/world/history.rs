@@ -74,7 +74,7 @@ pub(crate) struct SessionFacts {
 pub(crate) struct ConnectionFacts {
     pub(crate) client: usize,
     pub(crate) link: Link,
-    /// The number of its Will, and its delay in seconds.
+    /// The number of its Will, and its delay in seconds; see [`Sent::retain`].
     pub(crate) will: Option<(usize, u32)>,
     pub(crate) expiry: u32,
     pub(crate) session_present: bool,
@@ -87,7 +87,8 @@ pub(crate) struct ConnectionFacts {
 pub(crate) struct Event {
     pub(crate) client: usize,
     pub(crate) entropy: u128,
-    pub(crate) unix_ms: u64,
+    /// When it was, in milliseconds since the world began.
+    pub(crate) moment_ms: u64,
     /// `None`: connected.
     pub(crate) reason: Option<String>,
     pub(crate) version: u64,

@@ -10,6 +10,8 @@ mod check;
 mod client;
 mod history;
 mod plan;
+#[cfg(test)]
+mod planted;
 mod random;
 mod read;
 mod rest;
@@ -18,7 +20,7 @@ mod tap;
 use std::collections::VecDeque;
 use std::fmt;
 
-use crate::machine::{Durability, Link, Machine, Step};
+use crate::machine::{Durability, Link, Machine, START_UNIX_MS, Step};
 use crate::packet::{Packet, Version, encode};
 
 use client::{Client, Stage};
@@ -32,6 +34,9 @@ use tap::Tap;
 const MONITOR: usize = 0;
 /// Events shown with a failure.
 const SHOWN_MAX: usize = 100;
+/// Apart so far are the wall clocks that somebody sets: about 116 days. More than any world lasts, so
+/// that a timestamp tells the moment.
+const WALL_CLOCK_STEP_MS: u64 = 10_000_000_000;
 /// Packets that a client leaves unread before its connection takes no more.
 const UNREAD_MAX: usize = 16;
 
@@ -101,6 +106,8 @@ struct World {
     publishing: Vec<(u64, usize)>,
     /// Everything comes to rest: clients read and answer all.
     is_resting: bool,
+    /// How often somebody set the wall clock.
+    clocks: u64,
     at: usize,
     steps: Vec<Step>,
     is_traced: bool,
@@ -129,6 +136,7 @@ impl World {
             history: History::default(),
             publishing: Vec::new(),
             is_resting: false,
+            clocks: 0,
             at: 0,
             steps: Vec::new(),
             is_traced,
@@ -212,9 +220,25 @@ impl World {
         self.note(|_| format!("{millis} ms pass"));
         self.machine.pass(millis);
         if self.clock.chance(10) {
-            // Somebody sets the wall clock; events show it, nothing depends on it.
-            self.note(|_| "…".to_owned());
+            self.set_wall_clock();
         }
+    }
+
+    /// Somebody sets the wall clock, back or forth; events show it, nothing depends on it.
+    fn set_wall_clock(&mut self) {
+        self.clocks += 1;
+        let away = self.clocks * WALL_CLOCK_STEP_MS;
+        let honest = START_UNIX_MS + self.machine.now().moment.0;
+        let is_back = self.clocks.is_multiple_of(2) && away < START_UNIX_MS;
+        let unix_ms = if is_back { honest - away } else { honest + away };
+        self.note(|_| format!("the wall clock is set to {unix_ms}"));
+        self.machine.set_wall_clock(unix_ms);
+    }
+
+    /// The moment of a timestamp, whatever the wall clock said.
+    fn moment_of(unix_ms: u64) -> u64 {
+        let away = unix_ms as i64 - START_UNIX_MS as i64;
+        away.rem_euclid(WALL_CLOCK_STEP_MS as i64).cast_unsigned()
     }
 
     /// Takes what the server wrote, and tells it which connections are full.
@@ -254,6 +278,9 @@ impl World {
     fn send(&mut self, client: usize, packet: &Packet) {
         let Some(held) = self.clients.get(client) else { return };
         let (Some(link), version) = (held.link, held.version) else { return };
+        if held.is_half_closed {
+            return;
+        }
         self.note(|_| format!("client {client} {link:?} > {packet}"));
         let mut bytes = Vec::new();
         encode(packet, version, &mut bytes);

@@ -148,7 +148,7 @@ impl World {
         }
         let Some(number) = History::number(&packet.payload) else {
             // An empty payload removes a retained message and has no number.
-            let is_removal = packet.payload.is_empty() && packet.topic.starts_with('r');
+            let is_removal = packet.payload.is_empty() && packet.topic.starts_with(['r', 'w']);
             return if is_removal { Ok(()) } else { Err(format!("client {client} got {packet}")) };
         };
         let sent = self.history.messages.get(number).map(|sent| sent.topic.as_str());
@@ -176,14 +176,14 @@ impl World {
         let digits = name.and_then(|name| name.rsplit('-').next()).ok_or_else(broken)?;
         let entropy = u128::from_str_radix(digits, 16).map_err(|_| broken())?;
         let number = |field| json.get(field).and_then(serde_json::Value::as_u64);
-        let unix_ms = number("timestamp").ok_or_else(broken)?;
+        let moment_ms = Self::moment_of(number("timestamp").ok_or_else(broken)?);
         let version = number("versionNumber").ok_or_else(broken)?;
         let reason = json.get("disconnectReason").and_then(|reason| reason.as_str());
         let reason = reason.map(str::to_owned);
         if reason.is_some() != (kind == "disconnected") {
             return Err(broken());
         }
-        self.history.events.push(Event { client, entropy, unix_ms, reason, version });
+        self.history.events.push(Event { client, entropy, moment_ms, reason, version });
         Ok(())
     }
 

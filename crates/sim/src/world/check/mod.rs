@@ -16,6 +16,7 @@ pub(super) use wills::wills;
 
 /// What must hold once everything has come to rest.
 pub(super) fn all(world: &mut World) -> Result<(), String> {
+    wills::at_most_once(world)?;
     delivery::exactly_once(world)?;
     delivery::at_least_once(world)?;
     delivery::shared_once(world)?;

@@ -3,7 +3,7 @@
 use bitts_broker::command::{Command, Reply};
 
 use crate::world::World;
-use crate::world::history::{History, Publisher};
+use crate::world::history::{History, Publisher, Sent};
 
 pub(super) fn last_one_wins(world: &mut World) -> Result<(), String> {
     for topic in world.retained_topics() {
@@ -13,6 +13,7 @@ pub(super) fn last_one_wins(world: &mut World) -> Result<(), String> {
             _ => None,
         };
         let number = held.as_ref().and_then(|message| History::number(&message.payload));
+        wills_are_kept(world, &topic, number)?;
         // Of several publishers any one may be last, but with its last message.
         let mut last: Vec<(Publisher, usize)> = Vec::new();
         for (number, sent) in world.history.messages.iter().enumerate() {
@@ -44,4 +45,16 @@ pub(super) fn last_one_wins(world: &mut World) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// A Will with RETAIN is its topic's message once it is published, and not before.
+fn wills_are_kept(world: &World, topic: &str, held: Option<usize>) -> Result<(), String> {
+    let is_will = |sent: &Sent| sent.topic == topic && matches!(sent.publisher, Publisher::Will(_));
+    let Some(number) = world.history.messages.iter().position(is_will) else { return Ok(()) };
+    let is_published = world.history.wills.contains_key(&number);
+    // With short queues the monitor may have missed it.
+    if is_published == held.is_some() || (held.is_some() && world.plan.has_short_queues) {
+        return Ok(());
+    }
+    Err(format!("{topic} holds {held:?}, its Will was published: {is_published}"))
 }

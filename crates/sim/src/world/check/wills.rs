@@ -13,12 +13,15 @@ enum Fate {
     Either,
 }
 
-pub(in crate::world) fn wills(world: &mut World) -> Result<(), String> {
-    for (number, times) in &world.history.wills {
-        if *times > 1 {
-            return Err(format!("Will m{number} was published {times} times"));
-        }
+pub(super) fn at_most_once(world: &World) -> Result<(), String> {
+    match world.history.wills.iter().find(|(_, times)| **times > 1) {
+        Some((number, times)) => Err(format!("Will m{number} was published {times} times")),
+        None => Ok(()),
     }
+}
+
+pub(in crate::world) fn wills(world: &mut World) -> Result<(), String> {
+    at_most_once(world)?;
     if world.plan.has_short_queues {
         // The monitor may have missed events.
         return Ok(());
@@ -64,12 +67,12 @@ fn fate(world: &World, connection: &ConnectionFacts, delay: u32) -> Fate {
     if prevents && world.history.deleted.iter().any(|(client, _)| *client == connection.client) {
         return Fate::Either;
     }
-    let now = world.machine.now().unix_ms;
+    let now = world.machine.now().moment.0;
     match events.iter().skip(end + 1).find(|event| event.reason.is_none()) {
-        None if now > event.unix_ms + wait_ms => Fate::Published,
+        None if now > event.moment_ms + wait_ms => Fate::Published,
         None => Fate::Either,
-        Some(next) if next.unix_ms > event.unix_ms + wait_ms => Fate::Either,
-        Some(next) if next.unix_ms == event.unix_ms + wait_ms => Fate::Either,
+        Some(next) if next.moment_ms > event.moment_ms + wait_ms => Fate::Either,
+        Some(next) if next.moment_ms == event.moment_ms + wait_ms => Fate::Either,
         Some(next) => {
             // It came back in time: unless its session was gone, the Will is not sent.
             let back = world.history.connections.iter().find(|other| {
