@@ -2,11 +2,15 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_sdk_iotdataplane::Client;
 use aws_sdk_iotdataplane::config::{Credentials, Region};
 use aws_smithy_http_client::Builder;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
 
 /// Longest time a start, an event or an answer may take.
 pub const LIMIT: Duration = Duration::from_secs(10);
@@ -14,8 +18,9 @@ pub const LIMIT: Duration = Duration::from_secs(10);
 /// A running `bitts serve`; killed with its folder when it is dropped.
 pub struct Server {
     child: Child,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     ready: String,
+    binary: PathBuf,
 }
 
 impl Server {
@@ -27,7 +32,7 @@ impl Server {
         let ready = folder.path().join("ready.json");
         let mut child = Command::new(&binary)
             .args(["serve", "--ephemeral", "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0"])
-            .args(["--mqtts", "off", "--https", "off"])
+            .args(["--mqtts", "127.0.0.1:0", "--https", "off"])
             .arg("--ready-file")
             .arg(&ready)
             .current_dir(folder.path())
@@ -43,7 +48,7 @@ impl Server {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let ready = std::fs::read_to_string(&ready).expect("the ready file");
-        Self { child, _folder: folder, ready }
+        Self { child, folder, ready, binary }
     }
 
     /// `127.0.0.1:40001` of a listener.
@@ -53,10 +58,32 @@ impl Server {
         rest.split('"').nth(1).expect("its address")
     }
 
-    /// The port of the MQTT listener on 127.0.0.1.
-    pub fn mqtt_port(&self) -> u16 {
-        let port = self.address("mqtt").rsplit(':').next().expect("a port");
+    /// The port of a listener on 127.0.0.1.
+    pub fn port(&self, listener: &str) -> u16 {
+        let port = self.address(listener).rsplit(':').next().expect("a port");
         port.parse().expect("a number")
+    }
+
+    /// TLS with a device certificate, made by `bitts certificate create`, that trusts its CA only.
+    pub fn tls(&self) -> ClientConfig {
+        let path = |name: &str| self.folder.path().join(name);
+        let made = Command::new(&self.binary)
+            .args(["certificate", "create", "device", "--output", "json", "--out"])
+            .arg(self.folder.path())
+            .current_dir(self.folder.path())
+            .output()
+            .expect("it runs");
+        assert!(made.status.success(), "{made:?}");
+        let certificate = |name| CertificateDer::from_pem_file(path(name)).expect("a certificate");
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate("ca.pem")).expect("a CA");
+        let key = PrivateKeyDer::from_pem_file(path("device.key")).expect("a key");
+        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("TLS 1.2 and 1.3")
+            .with_root_certificates(roots)
+            .with_client_auth_cert(vec![certificate("device.pem")], key)
+            .expect("a pair")
     }
 
     /// The AWS SDK for Rust, unmodified, over HTTP.

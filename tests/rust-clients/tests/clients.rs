@@ -15,7 +15,7 @@ struct Lamp {
 
 impl Lamp {
     async fn connect(server: &Server, client_id: &str, will: Option<&str>) -> (Self, bool) {
-        let mut options = v5::MqttOptions::new(client_id, "127.0.0.1", server.mqtt_port());
+        let mut options = v5::MqttOptions::new(client_id, "127.0.0.1", server.port("mqtt"));
         options.set_clean_start(false);
         options.set_connect_properties(packets::ConnectProperties {
             session_expiry_interval: Some(3600),
@@ -152,7 +152,7 @@ async fn errors_are_typed() {
 #[tokio::test]
 async fn mqtt_311_client_is_put_off_and_returns() {
     let server = Server::start().await;
-    let mut options = rumqttc::MqttOptions::new("old", "127.0.0.1", server.mqtt_port());
+    let mut options = rumqttc::MqttOptions::new("old", "127.0.0.1", server.port("mqtt"));
     options.set_keep_alive(Duration::from_secs(30));
     let (client, mut events) = rumqttc::AsyncClient::new(options, 16);
     connected(&mut events).await;
@@ -173,6 +173,33 @@ async fn mqtt_311_client_is_put_off_and_returns() {
     };
     let payload = tokio::time::timeout(LIMIT, arrives).await.expect("the message");
     assert_eq!(&payload[..], b"hello");
+}
+
+/// A device certificate, QoS 2, a payload of many TLS records, then DC-1 with MQTT 3.1.1 and 5.
+#[tokio::test]
+async fn rumqttc_over_tls_is_put_off() {
+    let server = Server::start().await;
+    let tls = rumqttc::TlsConfiguration::from(server.tls());
+    let mut options = v5::MqttOptions::new("new", "127.0.0.1", server.port("mqtts"));
+    options.set_transport(rumqttc::Transport::tls_with_config(tls.clone()));
+    options.set_max_packet_size(Some(200_000));
+    let (client, events) = v5::AsyncClient::new(options, 16);
+    let mut lamp = Lamp { client, events };
+    lamp.subscribe("t").await;
+    let payload = vec![b'x'; 100_000];
+    let qos = v5::mqttbytes::QoS::ExactlyOnce;
+    lamp.client.publish("t", qos, false, payload.clone()).await.expect("room");
+    assert_eq!(lamp.message().await.payload, payload);
+    server.iot().delete_connection().client_id("new").send().await.expect("200");
+    while lamp.next().await.is_ok() {}
+
+    let mut options = rumqttc::MqttOptions::new("old", "127.0.0.1", server.port("mqtts"));
+    options.set_transport(rumqttc::Transport::tls_with_config(tls));
+    let (_client, mut events) = rumqttc::AsyncClient::new(options, 16);
+    connected(&mut events).await;
+    server.iot().delete_connection().client_id("old").send().await.expect("200");
+    let ended = async { while events.poll().await.is_ok() {} };
+    tokio::time::timeout(LIMIT, ended).await.expect("the end of the connection");
 }
 
 async fn connected(events: &mut rumqttc::EventLoop) {
