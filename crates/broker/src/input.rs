@@ -32,6 +32,8 @@ pub struct Origin {
     pub target: SocketAddr,
     /// 128 random bits: names the session, and the client where it sent no Client Identifier.
     pub entropy: u128,
+    /// SHA-256 of the certificate that the client proved to hold the key of.
+    pub certificate: Option<[u8; 32]>,
 }
 
 /// How a connection ended without a packet that says so.

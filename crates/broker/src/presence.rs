@@ -3,6 +3,7 @@
 //! Events go the ordinary way of a message (contract `mqtt-broker.md` §9) and are made only where
 //! somebody subscribes to them. Client ids with `+` or `#` cause none (B-15).
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -18,8 +19,8 @@ use crate::shard::{Map, Shard, map};
 use crate::time::{Moment, Now};
 use crate::timers::Reminder;
 
-/// Who a client is while nobody asks for credentials.
-const PRINCIPAL: &str = "anonymous";
+/// Who a client without a certificate is, while nobody asks for credentials.
+const ANONYMOUS: &str = "anonymous";
 
 /// What is remembered of a client whose session is gone.
 #[derive(Debug)]
@@ -61,6 +62,15 @@ impl Disconnects {
 }
 
 impl Session {
+    /// Who the client is: the certificate's id, as AWS computes it.
+    fn principal(&self) -> Cow<'static, str> {
+        let Some(certificate) = &self.certificate else { return Cow::Borrowed(ANONYMOUS) };
+        let number = certificate
+            .chunks(16)
+            .map(|half| half.iter().fold(0_u128, |number, byte| number << 8 | u128::from(*byte)));
+        number.map(|half| format!("{half:032x}")).collect::<Vec<_>>().concat().into()
+    }
+
     /// What GetConnection says of it (GC-1, GC-2, GC-5).
     pub(crate) fn info(&self, now: Now, memory_seconds: u64) -> ConnectionInfo {
         let connected = self.connection.is_some();
@@ -127,7 +137,7 @@ impl Shard {
             client_id: &session.client_id,
             timestamp: now.unix_ms,
             session_identifier: &uuid_text(session.identifier),
-            principal_identifier: PRINCIPAL,
+            principal_identifier: &session.principal(),
             ip_address: source.as_deref().unwrap_or_default(),
             version_number: u64::from(session.version_number),
         }
@@ -148,7 +158,7 @@ impl Shard {
             client_id: &session.client_id,
             timestamp: now.unix_ms,
             session_identifier: &uuid_text(session.identifier),
-            principal_identifier: PRINCIPAL,
+            principal_identifier: &session.principal(),
             reason: cause.disconnect_reason(),
             version_number: u64::from(session.version_number),
         }
@@ -174,7 +184,7 @@ impl Shard {
             client_id: &session.client_id,
             timestamp: now.unix_ms,
             session_identifier: &uuid_text(session.identifier),
-            principal_identifier: PRINCIPAL,
+            principal_identifier: &session.principal(),
             topics: filters,
         };
         let payload = if subscribed { event.subscribed_json() } else { event.unsubscribed_json() };

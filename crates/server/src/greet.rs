@@ -158,7 +158,9 @@ impl Worker {
         if connect.client_id.is_empty() {
             entropy = entropy_for(&self.mesh.placement, self.id, self.profile);
         }
-        let origin = Origin { source, target, entropy };
+        let layers = self.conn(conn).and_then(|conn| conn.layers.as_ref());
+        let certificate = layers.and_then(|layers| layers.certificate());
+        let origin = Origin { source, target, entropy, certificate };
         self.handle(Input::Connect { conn, connect, origin });
     }
 }

@@ -42,6 +42,12 @@ impl Layers {
         Self { tls, websocket, framed: Vec::new(), written: 0, is_goodbye_said: false }
     }
 
+    /// SHA-256 of the certificate whose key the client proved to hold.
+    pub(crate) fn certificate(&self) -> Option<[u8; 32]> {
+        let certificate = self.tls.as_ref()?.peer_certificates()?.first()?;
+        aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate).as_ref().try_into().ok()
+    }
+
     /// How the connection ended, where it did.
     pub(crate) fn loss(&self) -> Loss {
         match self.websocket.as_ref().and_then(|socket| socket.ended()) {

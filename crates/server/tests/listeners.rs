@@ -160,6 +160,27 @@ fn dc_18_a_websocket_client_is_put_off_with_a_close_frame() {
     bed.running.stop();
 }
 
+/// Contract `mqtt-broker.md` §9: the principal of a client with a certificate is the certificate's id.
+#[test]
+fn events_name_the_certificate() {
+    let bed = start();
+    let listeners = bed.running.listeners();
+    let mut watcher = tcp(listeners.mqtt);
+    watcher.write_all(b"\x10\x0E\0\x04MQTT\x05\x02\0\x3C\0\0\x01w").unwrap();
+    read_packet(&mut watcher);
+    let filter = b"$aws/events/presence/connected/c";
+    watcher.write_all(&[0x82, 6 + filter.len() as u8, 0, 1, 0, 0, filter.len() as u8]).unwrap();
+    watcher.write_all(&[filter, &[0][..]].concat()).unwrap();
+    read_packet(&mut watcher);
+    speak(&mut *tls(&bed, listeners.mqtts, &[]));
+    let mut event = Vec::new();
+    let wanted = format!("\"principalIdentifier\":\"{}\"", bed.device.id);
+    while !event.windows(wanted.len()).any(|bytes| bytes == wanted.as_bytes()) {
+        event.extend(read(&mut watcher, 1));
+    }
+    bed.running.stop();
+}
+
 #[test]
 fn an_upgrade_that_lacks_something_is_refused() {
     let bed = start();

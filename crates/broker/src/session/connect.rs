@@ -164,6 +164,7 @@ impl Shard {
             cause: None,
             identifier: 0,
             version_number: self.disconnects.next_version(&client_id),
+            certificate: None,
             is_recorded: false,
             reminder: NEVER,
             subscriptions: Vec::new(),
@@ -216,6 +217,7 @@ impl Shard {
         session.changed_unix_ms = now.unix_ms;
         session.cause = None;
         session.identifier = origin.entropy;
+        session.certificate = origin.certificate.map(Box::new);
         session.version_number = session.version_number.wrapping_add(1);
         session.will =
             connect.will.as_ref().map(|will| Box::new(SessionWill::new(will, session.key)));

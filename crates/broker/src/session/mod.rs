@@ -135,6 +135,8 @@ pub(crate) struct Session {
     /// Names the latest connection in events.
     pub(crate) identifier: u128,
     pub(crate) version_number: u32,
+    /// SHA-256 of the client's certificate, which names its principal.
+    pub(crate) certificate: Option<Box<[u8; 32]>>,
     /// The store knows of it.
     pub(crate) is_recorded: bool,
     /// When the shard looks at it again, [`NEVER`] where nothing of it is due.
