@@ -28,7 +28,9 @@ async function run() {
   client.on('messageReceived', ({ message }) => {
     process.send({ message: Buffer.from(message.payload).toString() });
   });
-  client.on('disconnection', ({ disconnect }) => process.send({ disconnect: disconnect.reasonCode }));
+  client.on('disconnection', ({ disconnect }) => {
+    process.send({ disconnect: disconnect.reasonCode });
+  });
   const connected = once(client, 'connectionSuccess');
   client.start();
   await connected;

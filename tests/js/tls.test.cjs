@@ -20,7 +20,8 @@ let ca;
 let numbers = 0;
 
 const name = (word) => `${word}-js-${(numbers += 1)}`;
-const soon = (emitter, event) => once(emitter, event, { signal: AbortSignal.timeout(OK_MILLISECONDS) });
+const soon = (emitter, event) =>
+  once(emitter, event, { signal: AbortSignal.timeout(OK_MILLISECONDS) });
 
 before(async () => {
   server = await startServer();

@@ -127,7 +127,8 @@ def dribbles(server):
         found[what] = (stream, iter(rest))
     secure = {"mqtts: CONNECT": ("mqtts", "", b"", hello),
               "https by ALPN: CONNECT": ("https", "x-amzn-mqtt-ca", b"", hello),
-              "https: head": ("https", "", b"", head), "https: body": ("https", "", body, b"x" * 900)}
+              "https: head": ("https", "", b"", head),
+              "https: body": ("https", "", body, b"x" * 900)}
     for what, (listener, alpn, first, rest) in secure.items():
         stream = Way(listener, tls=True, alpn=alpn).open(server)
         stream.sendall(first)

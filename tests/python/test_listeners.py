@@ -1,6 +1,6 @@
 """The same flows through every listener: TCP, TLS with and without a certificate, ALPN, WebSocket.
 
-What a client gets must not depend on the way it came: paho for the flows, bytes where the seams are.
+What a client gets must not depend on the way it came: paho for the flows, bytes for the seams.
 """
 
 import pytest

@@ -1,4 +1,4 @@
-"""`--profile aws`, as clients and boto3 see it: the contract's vectors B-* that a real client can show.
+"""`--profile aws`, as clients and boto3 see it: the contract's vectors B-*.
 
 Every difference is played by spec/scenarios/profile-aws.scn; here it meets unmodified clients.
 """

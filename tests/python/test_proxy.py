@@ -1,4 +1,4 @@
-"""`--proxy-protocol`: every connection begins with a header of the PROXY protocol, version 1 or 2."""
+"""`--proxy-protocol`: each connection begins with a header of that protocol, version 1 or 2."""
 
 import ipaddress
 import socket

@@ -1,4 +1,4 @@
-"""`bitts serve` as a process: ready file, signals, exit statuses, errors before anything is open."""
+"""`bitts serve` as a process: ready file, signals, exit statuses, errors before all is open."""
 
 import json
 import os

@@ -26,7 +26,7 @@ class Way:
         return server.addresses[self.listener]
 
     def context(self, server):
-        """TLS that trusts the development CA only; with a device certificate if this way has one."""
+        """TLS that trusts the development CA; with a device certificate if this way has one."""
         context = ssl.create_default_context(cafile=server.ca)
         if self.certificate:
             context.load_cert_chain(server.device.certificate, server.device.key)
