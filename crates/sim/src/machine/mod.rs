@@ -263,6 +263,12 @@ impl Machine {
         self.conns.get(link.0).is_some_and(|conn| conn.ended.is_none() && !conn.is_closing())
     }
 
+    /// Whether everything that a shard asked for is done.
+    #[must_use]
+    pub fn is_performed(&self, shard: ShardId) -> bool {
+        self.cores.get(usize::from(shard.0)).is_none_or(|core| core.inputs == 0)
+    }
+
     /// How the server ended the connection, if it did.
     #[must_use]
     pub fn ended(&self, link: Link) -> Option<Ended> {

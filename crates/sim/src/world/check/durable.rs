@@ -80,12 +80,14 @@ impl World {
         Ok(())
     }
 
-    /// Whether a session that outlives its connection surely holds a matching subscription.
+    /// Whether a session that outlives its connection surely holds a matching subscription: nothing
+    /// has happened to it that its client cannot know.
     fn is_for_persistent(&self, sent: &Sent) -> bool {
         self.clients.iter().enumerate().any(|(number, client)| {
             let session = client.session.and_then(|at| self.history.sessions.get(at));
             let is_sure = client.stage == crate::world::Stage::Connected
                 && client.unread.is_empty()
+                && self.machine.is_performed(self.machine.placement().owner_of(&client.id))
                 && client.link.is_some_and(|link| self.machine.is_heard(link));
             session.filter(|session| session.persistent && is_sure).is_some_and(|session| {
                 session.held.iter().any(|held| {
