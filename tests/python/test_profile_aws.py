@@ -233,3 +233,30 @@ def test_boto3(aws_iot, lamp, name):
     assert one.ended() == (True, 0x98)
     with pytest.raises(aws_iot.exceptions.ResourceNotFoundException):
         aws_iot.delete_connection(clientId=one.client_id)
+
+
+def test_maximum_qos_is_told(aws, wire, name):
+    """[MQTT-3.2.2-9]: property 0x24, 1."""
+    lamp = wire(server=aws)
+    lamp.send(w.connect(name("lamp")))
+    kind, _, body = lamp.read()
+    assert (kind, body[:2]) == (w.CONNACK, b"\x00\x00")
+    assert b"\x24\x01" in body[3:]
+
+
+@pytest.mark.parametrize("asked, granted", [(0, 0), (1, 1), (2, 1)])
+def test_subscription_at_qos_2_is_granted_at_1(aws, wire, name, version, asked, granted):
+    """[MQTT-3.2.2-10]"""
+    lamp = wire(server=aws, client_id=name("lamp"), version=version)
+    lamp.send(w.subscribe(name("t"), qos=asked, version=version))
+    kind, _, body = lamp.read()
+    assert (kind, body[-1]) == (w.SUBACK, granted)
+
+
+def test_will_at_qos_2_is_refused(aws, wire, name):
+    """[MQTT-3.2.2-12]: CONNACK 0x9B, then the end."""
+    lamp = wire(server=aws)
+    lamp.send(w.connect(name("lamp"), will=("t", "gone", 2)))
+    kind, _, body = lamp.read()
+    assert (kind, body[:2]) == (w.CONNACK, b"\x00\x9b")
+    assert lamp.rest() == b""
