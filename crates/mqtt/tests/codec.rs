@@ -262,7 +262,11 @@ fn is_understood_or_refused(version: ProtocolVersion, bytes: &[u8]) -> Result<()
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2048, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 2048,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn what_is_encoded_is_decoded(material in material()) {

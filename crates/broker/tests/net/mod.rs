@@ -1,5 +1,5 @@
-//! Shards that do what they ask of each other, at once and in order, with a store that is durable at
-//! once.
+//! Shards that do what they ask of each other, at once and in order, with a store that is durable
+//! at once.
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -1,7 +1,7 @@
 //! Mistakes that tests plant in a machine, to see that a checker notices.
 //!
-//! The core is sound: what it asks for is spoiled on its way out, or what it is told on its way in, so
-//! that clients see what they would see of a core with the mistake.
+//! The core is sound: what it asks for is spoiled on its way out, or what it is told on its way in,
+//! so that clients see what they would see of a core with the mistake.
 
 use bitts_broker::record::Record;
 use bitts_broker::{Frame, Input, Message, Outbox, Parcel, ShardId};

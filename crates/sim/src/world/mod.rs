@@ -34,8 +34,8 @@ use tap::Tap;
 const MONITOR: usize = 0;
 /// Events shown with a failure.
 const SHOWN_MAX: usize = 100;
-/// Apart so far are the wall clocks that somebody sets: about 116 days. More than any world lasts, so
-/// that a timestamp tells the moment.
+/// How far apart the wall clocks are that somebody sets: about 116 days. More than any world lasts,
+/// so that a timestamp tells the moment.
 const WALL_CLOCK_STEP_MS: u64 = 10_000_000_000;
 /// Packets that a client leaves unread before its connection takes no more.
 const UNREAD_MAX: usize = 16;
