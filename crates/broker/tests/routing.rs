@@ -1,6 +1,6 @@
 //! Whole shard sets against a model of plain lists: who gets a message, and what is retained.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bitts_broker::command::{Command, Reply};
 use bitts_mqtt::{QoS, RetainHandling, SubscribeRequest, SubscriptionOptions};
@@ -73,6 +73,11 @@ fn is_match(filter: &str, topic: &str) -> bool {
     let (filter, topic): (Vec<_>, Vec<_>) =
         (filter.split('/').collect(), topic.split('/').collect());
     !is_hidden && levels(&filter, &topic)
+}
+
+/// A subscription with nothing asked for.
+fn plain() -> SubscribeRequest<'static> {
+    SubscribeRequest { filter: "", options: SubscriptionOptions::default() }
 }
 
 /// Sessions and retained messages as plain tables.
@@ -229,6 +234,44 @@ proptest! {
         for reply in net.ask_all(&Command::ListRetainedMessages { after: None, max: page }) {
             let Reply::RetainedList { messages, more } = reply else { panic!("{reply:?}") };
             prop_assert!(messages.len() <= page && (!more || messages.len() == page));
+        }
+    }
+
+    /// [MQTT5 4.8.2] Each group that matches gives a message to one of its members.
+    #[test]
+    fn groups_get_a_message_once(
+        shards in 1..5_u8,
+        changes in prop::collection::vec((0..CLIENTS, 0..3_usize, filter(), any::<bool>()), 1..30),
+        topics in prop::collection::vec(topic(), 1..20),
+    ) {
+        let mut net = Net::new(shards);
+        let mut members: BTreeMap<(String, String), BTreeSet<usize>> = BTreeMap::new();
+        (0..CLIENTS).for_each(|client| net.connect(client));
+        for (client, name, inner, joins) in changes {
+            let group = (format!("g{name}"), inner);
+            let filter = format!("$share/{}/{}", group.0, group.1);
+            if joins {
+                net.subscribe(client, SubscribeRequest { filter: &filter, ..plain() });
+                members.entry(group).or_default().insert(client);
+            } else {
+                net.unsubscribe(client, &filter);
+                members.entry(group).or_default().remove(&client);
+            }
+        }
+        for topic in topics {
+            net.publish(0, &topic, b"m", QoS::Zero, false);
+            let due: Vec<&BTreeSet<usize>> = members
+                .iter()
+                .filter(|((_, inner), held)| !held.is_empty() && is_match(inner, &topic))
+                .map(|(_, held)| held)
+                .collect();
+            let got = net.take_got();
+            prop_assert_eq!(got.len(), due.len(), "{}: {:?}", topic, members);
+            for client in 0..CLIENTS {
+                let taken = got.iter().filter(|one| one.client == client).count();
+                let may = due.iter().filter(|held| held.contains(&client)).count();
+                prop_assert!(taken <= may, "{client} took {taken} of {may}: {topic}");
+            }
         }
     }
 }
