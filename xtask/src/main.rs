@@ -66,6 +66,7 @@ fn ci(steps: &mut Steps) {
     clippy.args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]);
     steps.command("lints", &mut clippy, Counting::Step);
     tidy_step(steps);
+    spec_step(steps);
     tools::deny(steps);
     rust_tests(steps);
     clients::run(steps, &[]);

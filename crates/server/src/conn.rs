@@ -123,6 +123,8 @@ impl Conn {
     /// from a length that the peer claims. Returns how many bytes there are then.
     pub(crate) fn read(&mut self, buffer: &mut Vec<u8>, have: usize) -> (usize, Readiness) {
         if buffer.len() < have + READ_BYTES {
+            // Little more than is read, for what is not used is held too.
+            buffer.reserve_exact(have + READ_BYTES + have / 8 - buffer.len());
             buffer.resize(have + READ_BYTES, 0);
         }
         let room = buffer.get_mut(have..have + READ_BYTES).unwrap_or_default();

@@ -52,11 +52,13 @@ impl Preamble {
         if self.bytes.len() >= SHORTEST && !is_v2 && !self.bytes.starts_with(b"PROXY ") {
             return Err(NotProxied);
         }
+        // A line that ended needs no more bytes.
+        let is_ended = !is_v2 && self.bytes.ends_with(b"\r\n");
         match ProxyHeader::parse(&self.bytes, ParseConfig::default()) {
             Ok((header, _)) => {
                 Ok(Some(header.proxied_address().map_or(peer, |address| address.source)))
             }
-            Err(Error::BufferTooShort) if self.bytes.len() < BYTES_MAX => Ok(None),
+            Err(Error::BufferTooShort) if self.bytes.len() < BYTES_MAX && !is_ended => Ok(None),
             Err(_) => Err(NotProxied),
         }
     }
@@ -108,6 +110,7 @@ mod tests {
             &b"\x10\x0E\0\x04MQTT\x05\x02\0\x3C\0\0\x01c"[..],
             b"GET / HTTP/1.1\r\n\r\n",
             b"PROXY TCP4 nonsense\r\n",
+            b"PROXY TCP4 1.2.3.4\r\n",
             &[b'P'; 300],
         ] {
             assert_eq!(read(bytes).0, Err(NotProxied));

@@ -194,7 +194,7 @@ impl Worker {
         let Some(conn) = self.conns.get_mut(id.index as usize).filter(|conn| conn.id == id) else {
             return;
         };
-        let held = rest.len();
+        let held = rest.capacity();
         conn.partial = rest;
         if held > 0 && is_new {
             conn.begun_at = now;

@@ -160,7 +160,8 @@ fn dc_18_a_websocket_client_is_put_off_with_a_close_frame() {
     bed.running.stop();
 }
 
-/// Contract `mqtt-broker.md` §9: the principal of a client with a certificate is the certificate's id.
+/// Contract `mqtt-broker.md` §9: the principal of a client with a certificate is the certificate's
+/// id.
 #[test]
 fn events_name_the_certificate() {
     let bed = start();

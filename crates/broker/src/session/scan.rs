@@ -21,6 +21,9 @@ const LIVE_TOPICS_MAX: usize = 4_096;
 /// A session's queue is short enough to ask for the next step.
 const QUEUE_SHORT: usize = 64;
 
+/// One step: what was found, and where to go on behind it.
+type Found = (Vec<Arc<Message>>, Option<Box<str>>);
+
 /// An answer to a SUBSCRIBE that is not complete.
 #[derive(Debug)]
 pub(crate) struct Scan {
@@ -32,6 +35,8 @@ pub(crate) struct Scan {
     outstanding: usize,
     /// Where to go on when the reader has caught up.
     paused: Vec<(ShardId, Box<str>)>,
+    /// Steps that came while the reader had not; at most one of each shard.
+    kept: Vec<(ShardId, Found)>,
     live: Vec<NameKey>,
 }
 
@@ -102,6 +107,7 @@ impl Shard {
             identifier,
             outstanding: shards.iter().count(),
             paused: Vec::new(),
+            kept: Vec::new(),
             live: Vec::new(),
         });
         for shard in shards.iter() {
@@ -154,10 +160,17 @@ impl Shard {
         from: ShardId,
         session: SessionRef,
         scan: u32,
-        found: (Vec<Arc<Message>>, Option<Box<str>>),
+        found: Found,
         out: &mut Outbox,
     ) {
         let Some(index) = self.resolve(session) else { return };
+        if !self.has_caught_up(index) {
+            let scans = self.session(index).extra.iter_mut().flat_map(|extra| &mut extra.scans);
+            if let Some(held) = scans.into_iter().find(|held| held.id == scan) {
+                held.kept.push((from, found));
+            }
+            return;
+        }
         let key = self.session(index).key;
         let (messages, next) = found;
         let Some(extra) = &mut self.session(index).extra else { return };
@@ -192,13 +205,25 @@ impl Shard {
         self.continue_scans(now, index, out);
     }
 
-    /// Asks for the next steps, if the reader has caught up.
-    pub(crate) fn continue_scans(&mut self, now: Now, index: u32, out: &mut Outbox) {
-        let me = self.session_ref(index);
+    /// Its connection takes bytes, and little waits for it.
+    fn has_caught_up(&mut self, index: u32) -> bool {
         let session = self.session(index);
-        let is_ready = session.connection.as_ref().is_some_and(|held| !held.congested)
-            && session.queued() < QUEUE_SHORT;
-        let Some(extra) = session.extra.as_mut().filter(|_| is_ready) else { return };
+        session.connection.as_ref().is_some_and(|held| !held.congested)
+            && session.queued() < QUEUE_SHORT
+    }
+
+    /// Delivers a step that was kept or asks for the next ones, if the reader has caught up.
+    pub(crate) fn continue_scans(&mut self, now: Now, index: u32, out: &mut Outbox) {
+        if !self.has_caught_up(index) {
+            return;
+        }
+        let me = self.session_ref(index);
+        let Some(extra) = &mut self.session(index).extra else { return };
+        let kept = extra.scans.iter_mut().find_map(|scan| Some((scan.id, scan.kept.pop()?)));
+        if let Some((scan, (from, found))) = kept {
+            self.on_retained_found(now, from, me, scan, found, out);
+            return;
+        }
         let mut next = Vec::new();
         for scan in &mut extra.scans {
             for (shard, after) in scan.paused.drain(..) {
