@@ -22,7 +22,13 @@ pub(crate) fn fuzz(steps: &mut Steps, target: &str, seconds: &str) {
     let mut run = cargo(steps.root());
     let limit = format!("-max_total_time={seconds}");
     // The sanitizer needs a nightly compiler; coverage alone does not.
-    run.args(["fuzz", "run", "--sanitizer", "none", target, "--", &limit]);
+    // What is found goes beside the corpus, which stays as small as it is.
+    let (found, corpus) = (format!("fuzz/found/{target}"), format!("fuzz/corpus/{target}"));
+    if let Err(error) = std::fs::create_dir_all(steps.root().join(&found)) {
+        steps.refuse("fuzz", &format!("{found}: {error}"));
+        return;
+    }
+    run.args(["fuzz", "run", "--sanitizer", "none", target, &found, &corpus, "--", &limit]);
     run.env("RUSTC_BOOTSTRAP", "1");
     steps.command(&format!("fuzz {target}"), &mut run, Counting::Step);
 }
