@@ -53,7 +53,7 @@ impl Preamble {
             return Err(NotProxied);
         }
         // A line that ended needs no more bytes.
-        let is_ended = !is_v2 && self.bytes.ends_with(b"\r\n");
+        let is_ended = self.bytes.starts_with(b"PROXY ") && self.bytes.ends_with(b"\r\n");
         match ProxyHeader::parse(&self.bytes, ParseConfig::default()) {
             Ok((header, _)) => {
                 Ok(Some(header.proxied_address().map_or(peer, |address| address.source)))
@@ -102,6 +102,21 @@ mod tests {
         local.extend([0x20, 0, 0, 0]);
         local.extend(b"rest");
         assert_eq!(read(&local), (Ok(peer()), 4));
+    }
+
+    #[test]
+    fn a_header_may_come_a_byte_at_a_time() {
+        let mut v2 = SIGNATURE_V2.to_vec();
+        v2.extend([0x21, 0x11, 0, 12, 192, 0, 2, 1, 192, 0, 2, 2, 0xDC, 0x04, 0x01, 0xBB]);
+        for header in [&b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n"[..], &v2] {
+            let mut preamble = Preamble::default();
+            let (last, first) = header.split_last().unwrap();
+            for byte in first {
+                assert_eq!(preamble.take(&[*byte], peer()), Ok(None));
+            }
+            let source = "192.0.2.1:56324".parse().unwrap();
+            assert_eq!(preamble.take(&[*last], peer()), Ok(Some(source)));
+        }
     }
 
     #[test]
