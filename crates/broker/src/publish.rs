@@ -106,8 +106,8 @@ impl Shard {
         out: &mut Outbox,
     ) {
         let Some(first) = held.first() else { return };
-        if transit.retain {
-            self.note_live_retained(first.session, transit.topic);
+        if transit.retain && self.meets_scan(now, first.session, transit, held.len() == 1) {
+            return;
         }
         if let [only] = held
             && !only.options.no_local

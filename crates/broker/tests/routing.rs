@@ -177,6 +177,24 @@ impl Model {
     }
 }
 
+/// A subscription and a retained message meet: the copy that a scan found and the live one are the
+/// same message, whatever shards are concerned.
+#[test]
+fn a_message_found_as_retained_is_not_delivered_live_again() {
+    for client in 0..8 {
+        let mut net = Net::new(4);
+        net.connect(client);
+        net.connect(100);
+        net.hold();
+        net.subscribe(client, SubscribeRequest { filter: "a", ..plain() });
+        net.publish(100, "a", b"kept", QoS::One, true);
+        net.release_live_last();
+        assert_eq!(net.take_got().len(), 1, "client {client}");
+        net.publish(100, "a", b"kept", QoS::One, true);
+        assert_eq!(net.take_got().len(), 1, "client {client}: the next one");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 400,

@@ -36,7 +36,7 @@ pub(crate) use outbound::{Delivery, Identifiers, Transit};
 use alias::{InboundAliases, OutboundAliases};
 use inbound::Inbound;
 use outbound::Outbound;
-use scan::Scan;
+use scan::{EarlyCopy, Scan};
 use subscribe::PendingSubAck;
 use will::SessionWill;
 
@@ -156,6 +156,7 @@ pub(crate) struct Extra {
     /// Filters whose retained messages are due when the scan under way is done.
     pub(crate) scans_waiting: VecDeque<Arc<str>>,
     pub(crate) next_scan: u32,
+    pub(crate) early_copies: Vec<EarlyCopy>,
     pub(crate) subacks: VecDeque<PendingSubAck>,
     /// The wildcard shapes of its filters, and how many filters have each.
     pub(crate) shapes: Vec<(Shape, u32)>,

@@ -2,9 +2,10 @@
 //!
 //! A scan asks the shards that may own matching topics; each answers a step at a time and is asked
 //! for the next when what came was sent. A message published meanwhile is newer than what a step
-//! finds: its topic is passed over.
+//! finds: its topic is passed over. One that a step finds before its live copy is here is not
+//! delivered again.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bitts_mqtt::{QoS, SubscriptionOptions};
 
@@ -14,12 +15,14 @@ use crate::message::Message;
 use crate::outbox::{Outbox, Parcel, SessionRef};
 use crate::shard::Shard;
 use crate::slot::{NameKey, ShardId};
-use crate::time::Now;
+use crate::time::{Moment, Now};
 
 /// Topics remembered as published during a scan; beyond, a subscriber may see an older one last.
 const LIVE_TOPICS_MAX: usize = 4_096;
 /// A session's queue is short enough to ask for the next step.
 const QUEUE_SHORT: usize = 64;
+/// How long the live copy of a retained message may be under way between shards, in milliseconds.
+const LIVE_COPY_MS: u64 = 2_000;
 
 /// One step: what was found, and where to go on behind it.
 type Found = (Vec<Arc<Message>>, Option<Box<str>>);
@@ -40,16 +43,36 @@ pub(crate) struct Scan {
     live: Vec<NameKey>,
 }
 
+/// A retained message that a scan delivered and whose live copy may still come.
+#[derive(Debug)]
+pub(crate) struct EarlyCopy {
+    message: Weak<Message>,
+    until: Moment,
+}
+
 impl Shard {
-    /// A retained message is delivered live, perhaps while scans are under way.
-    pub(crate) fn note_live_retained(&mut self, index: u32, topic: &str) {
+    /// A retained message is to be delivered live, perhaps while scans are under way; `true` if a
+    /// scan delivered this very message to the session's only subscription for it.
+    pub(crate) fn meets_scan(
+        &mut self,
+        now: Now,
+        index: u32,
+        transit: &Transit<'_>,
+        is_only: bool,
+    ) -> bool {
         let session = self.sessions.get_mut(index as usize);
-        let Some(extra) = session.and_then(|session| session.extra.as_mut()) else { return };
+        let Some(extra) = session.and_then(|session| session.extra.as_mut()) else { return false };
         for scan in &mut extra.scans {
-            if scan.live.len() < LIVE_TOPICS_MAX && bitts_mqtt::matches(&scan.filter, topic) {
-                scan.live.push(self.placement.key_of(topic));
+            let has_room = scan.live.len() < LIVE_TOPICS_MAX;
+            if has_room && bitts_mqtt::matches(&scan.filter, transit.topic) {
+                scan.live.push(self.placement.key_of(transit.topic));
             }
         }
+        extra.early_copies.retain(|early| early.until > now.moment);
+        let Some(message) = transit.parked.as_ref().filter(|_| is_only) else { return false };
+        let is_same = |early: &EarlyCopy| early.message.as_ptr() == Arc::as_ptr(message);
+        let found = extra.early_copies.iter().position(is_same);
+        found.map(|at| extra.early_copies.swap_remove(at)).is_some()
     }
 
     /// Asks for the retained messages of a subscription that exists, when those of other filters
@@ -190,6 +213,7 @@ impl Shard {
             let qos: QoS = message.qos.min(held.options.qos);
             let delivery = Delivery { qos, retain: true, identifiers: &identifiers, group: None };
             self.deliver(now, index, &mut Transit::parked(message), delivery, out);
+            self.expect_live_copy(now, index, message);
         }
         match next {
             Some(next) => held.paused.push((from, next)),
@@ -203,6 +227,17 @@ impl Shard {
             self.next_scan(index, out);
         }
         self.continue_scans(now, index, out);
+    }
+
+    /// A retained message was delivered whose live copy may still be under way.
+    fn expect_live_copy(&mut self, now: Now, index: u32, message: &Arc<Message>) {
+        let until_ms = message.accepted_unix_ms.saturating_add(LIVE_COPY_MS);
+        let left = until_ms.saturating_sub(now.unix_ms).min(LIVE_COPY_MS);
+        let copies = &mut self.session(index).extra.get_or_insert_default().early_copies;
+        if left > 0 && copies.len() < LIVE_TOPICS_MAX {
+            let until = now.moment.plus_millis(left);
+            copies.push(EarlyCopy { message: Arc::downgrade(message), until });
+        }
     }
 
     /// Its connection takes bytes, and little waits for it.

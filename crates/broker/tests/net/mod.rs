@@ -34,6 +34,7 @@ pub(crate) struct Net {
     mail: VecDeque<(ShardId, Mail)>,
     got: Vec<Got>,
     replies: Vec<Reply>,
+    is_held: bool,
 }
 
 pub(crate) fn client_id(client: usize) -> String {
@@ -57,6 +58,26 @@ impl Net {
             mail: VecDeque::new(),
             got: Vec::new(),
             replies: Vec::new(),
+            is_held: false,
+        }
+    }
+
+    /// What shards send each other stays under way.
+    pub(crate) fn hold(&mut self) {
+        self.is_held = true;
+    }
+
+    /// It arrives: what is to be retained first, live messages last.
+    pub(crate) fn release_live_last(&mut self) {
+        self.is_held = false;
+        let rank = |mail: &Mail| match mail {
+            Mail::Parcel(_, Parcel::Retain(_)) => 0,
+            Mail::Parcel(..) => 1,
+            Mail::Message(_) => 2,
+        };
+        while !self.mail.is_empty() {
+            self.mail.make_contiguous().sort_by_key(|(_, mail)| rank(mail));
+            self.deliver_next();
         }
     }
 
@@ -150,11 +171,16 @@ impl Net {
     /// One input, and everything that follows from it.
     fn turn(&mut self, shard: ShardId, input: Input<'_>) {
         self.handle(shard, input);
-        while let Some((to, mail)) = self.mail.pop_front() {
-            match mail {
-                Mail::Message(message) => self.handle(to, Input::Message(message)),
-                Mail::Parcel(from, parcel) => self.handle(to, Input::Parcel { from, parcel }),
-            }
+        while !self.is_held && !self.mail.is_empty() {
+            self.deliver_next();
+        }
+    }
+
+    fn deliver_next(&mut self) {
+        let Some((to, mail)) = self.mail.pop_front() else { return };
+        match mail {
+            Mail::Message(message) => self.handle(to, Input::Message(message)),
+            Mail::Parcel(from, parcel) => self.handle(to, Input::Parcel { from, parcel }),
         }
     }
 
