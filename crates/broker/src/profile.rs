@@ -3,7 +3,7 @@
 //! Every difference between the two profiles is a method here or a number in [`Limits::aws`];
 //! `docs/profiles.md` lists them. Contract `mqtt-broker.md` §2 to §8.
 
-use bitts_mqtt::{ProtocolVersion, QoS};
+use bitts_mqtt::{ProtocolVersion, QoS, ReasonCode};
 
 use crate::limits::Limits;
 
@@ -77,6 +77,11 @@ impl Profile {
     /// Whether a session can be resumed with another protocol version (B-11).
     pub(crate) const fn resumes_across_versions(self) -> bool {
         !self.is_aws()
+    }
+
+    /// What a CONNECT above a rate is told.
+    pub(crate) const fn connect_rate_reason(self) -> ReasonCode {
+        if self.is_aws() { ReasonCode::QuotaExceeded } else { ReasonCode::ConnectionRateExceeded }
     }
 
     /// Whether a refused 3.1.1 CONNECT is answered; else it only closes (§4).

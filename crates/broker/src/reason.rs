@@ -205,6 +205,8 @@ counted! {
         GroupQueueFull = "group_queue_full",
         /// `$aws/rules/…` names a rule that does not exist.
         RuleUnknown = "rule_unknown",
+        /// More messages a second than the connection or the account may publish or get.
+        RateExceeded = "rate_exceeded",
         /// A retained message beyond the limit was refused.
         RetainedFull = "retained_full",
     }

@@ -16,6 +16,7 @@ use crate::limits::Limits;
 use crate::outbox::Outbox;
 use crate::presence::Disconnects;
 use crate::profile::Profile;
+use crate::rates::{AccountRate, NameRate, Rates};
 use crate::reason::{Cause, Stats, Violation};
 use crate::record::{Batch, Gates, Lsn, Record};
 use crate::route::retained::RetainedTable;
@@ -40,6 +41,9 @@ pub struct Shard {
     pub(crate) placement: Placement,
     pub(crate) limits: Limits,
     pub(crate) profile: Profile,
+    pub(crate) rates: Rates,
+    pub(crate) connect_rates: NameRate,
+    pub(crate) retain_rates: NameRate,
     pub(crate) sessions: Slab<Session>,
     pub(crate) by_client: Map<Arc<str>, u32>,
     /// By [`ConnId::index`]: the connection's generation and its session.
@@ -74,6 +78,9 @@ impl Shard {
             placement,
             limits,
             profile: Profile::Open,
+            rates: Rates::default(),
+            connect_rates: NameRate::new(seed),
+            retain_rates: NameRate::new(seed),
             sessions: Slab::new(),
             by_client: map(seed),
             conns: Vec::new(),
@@ -101,6 +108,18 @@ impl Shard {
         self.profile = profile;
         self.router.set_matches_parent(profile.matches_parent());
         self
+    }
+
+    /// The same shard with rates that clients are held to.
+    #[must_use]
+    pub fn with_rates(mut self, rates: Rates) -> Self {
+        self.rates = rates;
+        self
+    }
+
+    /// Whether the account may do one more of this in this second.
+    pub(crate) fn account_may(&self, now: Now, which: AccountRate, per_second: u32) -> bool {
+        self.interest.account().take(which, now.moment, per_second)
     }
 
     /// Applies one input and appends what must happen next to `out`.
@@ -200,6 +219,7 @@ impl Shard {
         while let Some(reminder) = self.timers.due(now.moment) {
             match reminder {
                 Reminder::Session(session) => self.look_at(now, session, out),
+                Reminder::Group(group) => self.deliver_parked(now, group, out),
                 Reminder::Disconnects => self.forget_disconnects(now.moment),
             }
         }

@@ -16,6 +16,8 @@ pub(crate) const NEVER: Moment = Moment(u64::MAX);
 pub(crate) enum Reminder {
     /// A session: its Keep Alive, its Will Delay Interval, its expiry, what it is owed.
     Session(u32),
+    /// A `$share` group: messages that wait for the rate of its members.
+    Group(u32),
     /// The oldest remembered disconnect.
     Disconnects,
 }

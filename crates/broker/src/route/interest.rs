@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use super::retained::Change;
 use super::shape::{Keys, Levels, Shape};
 use crate::limits::Limits;
+use crate::rates::AccountRates;
 use crate::slot::{Placement, ShardId, ShardSet};
 
 /// Cells; 2^17 of 16 bytes are 2 MiB for a server, whatever it holds.
@@ -38,6 +39,7 @@ pub struct Interest {
     deep_filters: AtomicU64,
     retained_messages: AtomicI64,
     retained_bytes: AtomicI64,
+    account: AccountRates,
 }
 
 /// Which shards want a topic, and which of them for a session that outlives its connection.
@@ -62,6 +64,7 @@ impl Interest {
             deep_filters: AtomicU64::new(0),
             retained_messages: AtomicI64::new(0),
             retained_bytes: AtomicI64::new(0),
+            account: AccountRates::default(),
         }
     }
 
@@ -77,6 +80,12 @@ impl Interest {
             }
         }
         shards.union(self.deep())
+    }
+
+    /// What all shards together did in this second.
+    #[must_use]
+    pub fn account(&self) -> &AccountRates {
+        &self.account
     }
 
     pub(crate) fn keys(&self) -> &Keys {

@@ -12,6 +12,7 @@ use slab::Slab;
 
 use crate::message::Message;
 use crate::outbox::{Member, SessionRef};
+use crate::rates::Bucket;
 use crate::shard::Map;
 
 /// How often a message goes to one who must take it, because all others were asked.
@@ -30,6 +31,8 @@ pub(crate) struct Group {
     pub(crate) members: Vec<Member>,
     pub(crate) parked: VecDeque<Arc<Message>>,
     pub(crate) parked_bytes: usize,
+    /// Messages that waited and were delivered lately.
+    pub(crate) drained: Bucket,
     turn: usize,
 }
 
@@ -82,6 +85,13 @@ impl Group {
         std::mem::take(&mut self.parked)
     }
 
+    /// The message that waits longest.
+    pub(crate) fn take_one_parked(&mut self) -> Option<Arc<Message>> {
+        let message = self.parked.pop_front()?;
+        self.parked_bytes -= message.bytes();
+        Some(message)
+    }
+
     /// A member's session outlives its connection, so messages may wait.
     pub(crate) fn is_persistent(&self) -> bool {
         self.members.iter().any(|member| member.persistent)
@@ -112,6 +122,7 @@ impl Groups {
             members: Vec::new(),
             parked: VecDeque::new(),
             parked_bytes: 0,
+            drained: Bucket::default(),
             turn: 0,
         }) as u32;
         self.by_name.insert(Arc::clone(name), position);

@@ -12,6 +12,7 @@ use super::{Connection, EXPIRY_NEVER, Session, encode_frame, uuid_text};
 use crate::input::{ConnId, Origin};
 use crate::outbox::{Close, Outbox};
 use crate::profile::Profile;
+use crate::rates::{AccountRate, Rates};
 use crate::reason::Cause;
 use crate::record::{Lsn, Record};
 use crate::route::Holder;
@@ -38,7 +39,7 @@ impl Shard {
         origin: Origin,
         out: &mut Outbox,
     ) {
-        if let Err(reason) = self.may_connect(connect) {
+        if let Err(reason) = self.may_connect(now, connect) {
             self.refuse(conn, connect.version, reason, reason.phrase(), out);
             return;
         }
@@ -91,7 +92,7 @@ impl Shard {
     }
 
     /// What refuses a CONNECT that is well-formed.
-    fn may_connect(&self, connect: &Connect<'_>) -> Result<(), ReasonCode> {
+    fn may_connect(&mut self, now: Now, connect: &Connect<'_>) -> Result<(), ReasonCode> {
         if connect.properties.authentication_method.is_some() {
             return Err(ReasonCode::BadAuthenticationMethod);
         }
@@ -122,7 +123,16 @@ impl Shard {
         if known.is_none() && self.sessions.len() >= self.limits.sessions_max {
             return Err(ReasonCode::QuotaExceeded);
         }
-        Ok(())
+        let is_in_time = self.connects_in_time(now, connect.client_id);
+        is_in_time.then_some(()).ok_or_else(|| self.profile.connect_rate_reason())
+    }
+
+    /// Whether neither the account nor this client connects more often than it may.
+    fn connects_in_time(&mut self, now: Now, client_id: &str) -> bool {
+        let Rates { connect_requests, connect_requests_per_client_id: per_client, .. } = self.rates;
+        let key = self.placement.key_of(client_id);
+        (client_id.is_empty() || self.connect_rates.take(now.moment, key, per_client))
+            && self.account_may(now, AccountRate::Connect, connect_requests)
     }
 
     pub(crate) fn is_topic_too_long(&self, topic: &str) -> bool {
@@ -192,6 +202,7 @@ impl Shard {
         let alias_bytes = self.limits.topic_alias_bytes_max;
         let keep_alive_counted = self.profile.keep_alive(connect.keep_alive);
         let window = offered.min(self.limits.inflight_max);
+        let rates = self.rates.of_connection();
         // A Will that still waited for its delay is not sent: the client is back [MQTT-3.1.3-9].
         self.discard_will(index);
         let session = self.session(index);
@@ -208,6 +219,7 @@ impl Shard {
             ack_gate: Lsn::default(),
             open_gate: Lsn::default(),
             last_gate: Lsn::default(),
+            rates,
             received: 0,
         }));
         let was = std::mem::replace(&mut session.version, connect.version);

@@ -10,6 +10,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use crate::outbox::Outbox;
+use crate::rates::{AccountRate, Rates};
 use crate::reason::{Cause, Dropped, Violation};
 use crate::record::{Lsn, Record};
 use crate::session::Session;
@@ -83,8 +84,17 @@ impl Shard {
             self.answer_publish(index, publish, ReasonCode::Success, None, out);
             return Ok(());
         }
+        if !self.publishes_in_time(now, index) {
+            self.stats.drop_one(Dropped::RateExceeded);
+            return Ok(());
+        }
         if topic.starts_with('$') {
             self.publish_reserved(now, index, topic, publish, out);
+            return Ok(());
+        }
+        if publish.retain && !self.retains_in_time(now, topic) {
+            self.stats.drop_one(Dropped::RateExceeded);
+            self.answer_publish(index, publish, ReasonCode::QuotaExceeded, None, out);
             return Ok(());
         }
         if publish.retain && !publish.payload.is_empty() && self.is_retained_full(topic) {
@@ -94,6 +104,24 @@ impl Shard {
         }
         self.accept_publish(now, index, topic, publish, out);
         Ok(())
+    }
+
+    /// Whether the client publishes no more often than it may. What is above is not acknowledged.
+    fn publishes_in_time(&mut self, now: Now, index: u32) -> bool {
+        let Rates { inbound_publish_requests, publish_requests_per_connection, .. } = self.rates;
+        let connection = self.session(index).connection.as_mut();
+        let held = connection.and_then(|connection| connection.rates.as_mut());
+        held.is_none_or(|held| held.publishes.take(now.moment, publish_requests_per_connection, 1))
+            && self.account_may(now, AccountRate::InboundPublish, inbound_publish_requests)
+    }
+
+    /// Whether one more retained message of this topic is in time.
+    pub(crate) fn retains_in_time(&mut self, now: Now, topic: &str) -> bool {
+        let Rates { retained_publish_requests, retained_publish_requests_per_topic, .. } =
+            self.rates;
+        let key = self.placement.key_of(topic);
+        self.retain_rates.take(now.moment, key, retained_publish_requests_per_topic)
+            && self.account_may(now, AccountRate::RetainedPublish, retained_publish_requests)
     }
 
     fn accept_publish(

@@ -21,6 +21,7 @@ use bitts_mqtt::{Packet, ProtocolVersion, SubscriptionOptions};
 
 use crate::input::{ConnId, Origin};
 use crate::outbox::{Frame, Outbox, SessionRef};
+use crate::rates::ConnectionRates;
 use crate::reason::Cause;
 use crate::record::{Gates, Lsn};
 use crate::route::shape::Shape;
@@ -64,6 +65,8 @@ pub(crate) struct Connection {
     pub(crate) open_gate: Lsn,
     /// The highest position that a frame waits for: DISCONNECT is the last [MQTT-3.14.4-1].
     pub(crate) last_gate: Lsn,
+    /// What it did lately, where rates are asked for.
+    pub(crate) rates: Option<Box<ConnectionRates>>,
     /// QoS 2 identifiers that the client opened on this connection and has not released.
     pub(crate) received: usize,
 }

@@ -15,9 +15,10 @@ use smallvec::SmallVec;
 use super::{Connection, Session};
 use crate::message::Message;
 use crate::outbox::{Frame, Outbox, Parcel, SessionRef};
+use crate::rates::{AccountRate, Rates};
 use crate::reason::{Dropped, Violation};
 use crate::record::{Lsn, Record, Stage};
-use crate::route::Merged;
+use crate::route::{Interest, Merged};
 use crate::shard::Shard;
 use crate::slot::NameKey;
 use crate::time::{Moment, Now};
@@ -31,6 +32,8 @@ const ROUND_BYTES: usize = 256 << 10;
 const KEPT_MAX: usize = 256;
 /// Payloads from this size on are in the outbox once, however their packets begin.
 const TAIL_FROM: usize = 4 << 10;
+/// How soon a message that waits for a rate is looked at again at the earliest, in milliseconds.
+const RATE_LOOK_MS: u64 = 10;
 /// Messages in flight, those included that earlier connections left behind.
 const INFLIGHT_MAX: usize = 32_768;
 
@@ -228,6 +231,19 @@ impl Outbound {
     }
 }
 
+impl Connection {
+    /// Whether one more message to the client is in time.
+    fn delivers_in_time(&mut self, now: Now, rates: &Rates, interest: &Interest) -> bool {
+        let Some(held) = &mut self.rates else { return true };
+        held.publishes.take(now.moment, rates.publish_requests_per_connection, 1)
+            && interest.account().take(
+                AccountRate::OutboundPublish,
+                now.moment,
+                rates.outbound_publish_requests,
+            )
+    }
+}
+
 impl Shard {
     /// Delivers to one session of this shard. Hot: once per delivery.
     pub(crate) fn deliver(
@@ -250,6 +266,10 @@ impl Shard {
                 self.stats.drop_one(Dropped::Congested);
                 return;
             }
+            if !connection.delivers_in_time(now, &self.rates, &self.interest) {
+                self.stats.drop_one(Dropped::RateExceeded);
+                return;
+            }
             let way = (None, !connection.is_open(Lsn::default(), &self.gates));
             match write_publish(connection, session.version, way, now, transit, delivery, out) {
                 Some(frame) => {
@@ -263,11 +283,15 @@ impl Shard {
         let outbound = session.outbound.get_or_insert_default();
         let is_free = outbound.queue.is_empty()
             && outbound.unsent == 0
-            && outbound.has_room(connection.window);
-        if is_free && !connection.congested {
+            && outbound.has_room(connection.window)
+            && !connection.congested;
+        if is_free && connection.delivers_in_time(now, &self.rates, &self.interest) {
             self.send_with_id(now, index, transit, delivery, out);
         } else {
             self.enqueue(index, transit, delivery);
+            if is_free {
+                self.wait_for_rate(now, index);
+            }
         }
     }
 
@@ -366,6 +390,11 @@ impl Shard {
             if !outbound.has_room(connection.window) {
                 return;
             }
+            if !outbound.queue.is_empty() && !self.drains_in_time(now, index) {
+                self.wait_for_rate(now, index);
+                return;
+            }
+            let Some(outbound) = &mut self.session(index).outbound else { break };
             let Some(queued) = outbound.queue.pop_front() else {
                 outbound.let_go();
                 break;
@@ -386,6 +415,36 @@ impl Shard {
             self.send_with_id(now, index, &mut Transit::parked(&queued.message), delivery, out);
         }
         self.continue_scans(now, index, out);
+    }
+
+    /// Whether the queue's first message may go: what waited while the session was offline has a
+    /// rate of its own.
+    fn drains_in_time(&mut self, now: Now, index: u32) -> bool {
+        let stored_per_second = self.rates.stored_messages_per_session;
+        let Some(connection) = &mut self.sessions[index as usize].connection else { return true };
+        if let Some(rates) = &mut connection.rates
+            && rates.stored_left > 0
+            && stored_per_second > 0
+        {
+            if !rates.stored.take(now.moment, stored_per_second, 1) {
+                return false;
+            }
+            rates.stored_left -= 1;
+        }
+        connection.delivers_in_time(now, &self.rates, &self.interest)
+    }
+
+    /// Looks at the queue again when a rate has room.
+    fn wait_for_rate(&mut self, now: Now, index: u32) {
+        let Rates { stored_messages_per_session, publish_requests_per_connection, .. } = self.rates;
+        let connection = self.session(index).connection.as_ref();
+        let at = connection.and_then(|held| held.rates.as_ref()).map_or(now.moment, |rates| {
+            let publishes = rates.publishes.next(publish_requests_per_connection);
+            let stored = rates.stored.next(stored_messages_per_session);
+            if rates.stored_left > 0 { publishes.max(stored) } else { publishes }
+        });
+        // The account's second says nothing of when it has room.
+        self.remind(index, at.max(now.moment.plus_millis(RATE_LOOK_MS)));
     }
 
     /// Sends the next message of an earlier connection again [MQTT-4.4.0-1].
@@ -450,6 +509,12 @@ impl Shard {
         }
         for packet_id in released {
             self.send(index, &Packet::PubRel(Ack::new(packet_id, ReasonCode::Success)), out);
+        }
+        let waiting = self.session(index).queued();
+        if let Some(connection) = &mut self.session(index).connection
+            && let Some(rates) = &mut connection.rates
+        {
+            rates.stored_left = waiting;
         }
         self.send_owed(now, index, out);
     }

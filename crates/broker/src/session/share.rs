@@ -3,6 +3,7 @@
 //! The owner is the shard of the group's whole name. A member that cannot take a message gives it
 //! back and the owner asks another; when all were asked, the next must take it into its queue.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bitts_mqtt::{PacketId, QoS};
@@ -15,6 +16,7 @@ use crate::route::share::{ASKED_ALL, ASKED_MAX};
 use crate::shard::Shard;
 use crate::slot::ShardId;
 use crate::time::Now;
+use crate::timers::Reminder;
 
 impl Shard {
     /// Gives a parcel to a shard; what is for this one is done at once.
@@ -162,10 +164,23 @@ impl Shard {
         }
     }
 
-    /// Gives what waited to members that are back.
-    fn deliver_parked(&mut self, now: Now, position: u32, out: &mut Outbox) {
+    /// Gives what waited to members that are back, no faster than they may get it.
+    pub(crate) fn deliver_parked(&mut self, now: Now, position: u32, out: &mut Outbox) {
+        let per_second = self.rates.shared_messages_per_subscriber;
         let Some(group) = self.groups.at(position) else { return };
-        let parked = group.take_parked();
+        let connected = u32::try_from(group.connected()).unwrap_or(u32::MAX);
+        let rate = per_second.saturating_mul(connected);
+        if connected == 0 {
+            return;
+        }
+        let mut parked = VecDeque::new();
+        while !group.parked.is_empty() && group.drained.take(now.moment, rate, 1) {
+            parked.extend(group.take_one_parked());
+        }
+        if !group.parked.is_empty() {
+            let at = group.drained.next(rate).max(now.moment.plus_millis(1));
+            self.timers.remind(at, Reminder::Group(position));
+        }
         self.queued_bytes -= parked.iter().map(|message| message.bytes()).sum::<usize>();
         for message in parked {
             if message.is_expired(now.moment) {
@@ -184,7 +199,12 @@ impl Shard {
         transit: &mut Transit<'_>,
         out: &mut Outbox,
     ) {
-        self.choose_member(now, position, transit, 0, out);
+        let is_held = self.rates.shared_messages_per_subscriber > 0 && transit.qos > QoS::Zero;
+        if is_held && self.groups.at(position).is_some_and(|group| !group.parked.is_empty()) {
+            self.park_in_group(position, transit);
+        } else {
+            self.choose_member(now, position, transit, 0, out);
+        }
     }
 
     fn choose_member(

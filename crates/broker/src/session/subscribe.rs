@@ -13,6 +13,7 @@ use smallvec::SmallVec;
 
 use super::{Session, Subscription};
 use crate::outbox::{Outbox, Parcel, SessionRef};
+use crate::rates::AccountRate;
 use crate::reason::Violation;
 use crate::record::{Lsn, Record};
 use crate::route::shape::{self, Cost};
@@ -164,6 +165,9 @@ impl Shard {
     ) -> Result<Granted, ReasonCode> {
         let text = request.filter;
         let (inner, shared) = self.check_filter(text)?;
+        if !self.account_may(now, AccountRate::Subscribe, self.rates.subscriptions) {
+            return Err(ReasonCode::QuotaExceeded);
+        }
         let found = self.session(index).find_subscription(text);
         if found.is_err() {
             self.has_room_for_filter(index, inner)?;
