@@ -5,4 +5,5 @@ pub mod api;
 pub mod error;
 pub mod events;
 pub mod policy;
+pub mod registry;
 pub mod sigv4;
