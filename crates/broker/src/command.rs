@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::input::ReplyId;
 use crate::message::{Message, NewMessage};
 use crate::outbox::Outbox;
+use crate::rates::AccountRate;
 use crate::reason::{Cause, Stats};
 use crate::session::Session;
 use crate::shard::Shard;
@@ -105,6 +106,8 @@ pub enum Reply {
     },
     /// A limit refused it (retained messages).
     QuotaExceeded,
+    /// It came too soon after others.
+    Throttled,
     /// The topic is reserved for a service that does not exist here.
     Reserved,
     /// This shard's counters.
@@ -234,6 +237,11 @@ impl Shard {
         let is_retained = message.retain && !message.payload.is_empty();
         if message.topic.starts_with('$') {
             return if self.take_reserved(&message.topic) { Reply::Done } else { Reply::Reserved };
+        }
+        if !self.account_may(now, AccountRate::InboundPublish, self.rates.inbound_publish_requests)
+            || (message.retain && !self.retains_in_time(now, &message.topic))
+        {
+            return Reply::Throttled;
         }
         if is_retained && self.is_retained_full(&message.topic) {
             return Reply::QuotaExceeded;

@@ -91,6 +91,14 @@ impl Bucket {
         fits
     }
 
+    /// Counts what happened already, and says when one second holds no more than it may.
+    pub fn charge(&mut self, now: Moment, per_second: u32, count: u32) -> Moment {
+        self.settle(now, per_second);
+        self.used += u64::from(count) * 1_000;
+        let rate = u64::from(per_second.max(1));
+        now.plus_millis(self.used.saturating_sub(rate * 1_000).div_ceil(rate))
+    }
+
     /// When one more fits.
     #[must_use]
     pub fn next(&self, per_second: u32) -> Moment {

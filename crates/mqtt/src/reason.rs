@@ -89,7 +89,10 @@ impl ReasonCode {
         match self {
             Self::UnsupportedProtocolVersion => 1,
             Self::ClientIdentifierNotValid => 2,
-            Self::ServerUnavailable | Self::ServerBusy | Self::QuotaExceeded => 3,
+            Self::ServerUnavailable
+            | Self::ServerBusy
+            | Self::QuotaExceeded
+            | Self::ConnectionRateExceeded => 3,
             Self::BadUserNameOrPassword => 4,
             _ if self.is_error() => 5,
             _ => 0,

@@ -237,7 +237,8 @@ fn start_shards(
         let interest = Arc::clone(&mesh.interest);
         let worker = Worker::new(Parts {
             shard: Shard::new(id, mesh.placement, shard_limits.clone(), interest)
-                .with_profile(config.profile),
+                .with_profile(config.profile)
+                .with_rates(config.rates.clone()),
             id,
             mesh: mesh.clone(),
             poll,

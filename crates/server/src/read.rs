@@ -49,6 +49,9 @@ impl Worker {
             conn.is_held = true;
             return;
         }
+        if conn.pace.as_ref().is_some_and(|pace| pace.1 > self.now.moment) {
+            return;
+        }
         let have = conn.partial.len();
         // A large packet grows where it is, a cut one is completed in the shared buffer.
         let is_large = have >= READ_BYTES;
@@ -68,6 +71,7 @@ impl Worker {
         if conn.layers.is_some() && conn.has_to_write() {
             self.mark_dirty(id);
         }
+        self.pace(id, len - have);
         let (used, then) = self.take_bytes(id, bytes.get(..len).unwrap_or_default());
         let rest = if is_large && used == 0 {
             bytes.truncate(len);
@@ -97,6 +101,22 @@ impl Worker {
                 self.counters.refuse(refusal);
                 self.drop_conn(id);
             }
+        }
+    }
+
+    /// Counts what a client sent, where that has a rate; above it the client is not read for a
+    /// while.
+    fn pace(&mut self, id: ConnId, bytes: usize) {
+        let (now, per_second) = (self.now.moment, self.limits.throughput_max);
+        if per_second == 0 || bytes == 0 {
+            return;
+        }
+        let Some(conn) = self.conn(id) else { return };
+        let pace = conn.pace.get_or_insert_default();
+        let until = pace.0.charge(now, per_second, u32::try_from(bytes).unwrap_or(u32::MAX));
+        if until > now {
+            pace.1 = until;
+            self.pace_watch.set(until, id);
         }
     }
 
@@ -242,7 +262,7 @@ impl Worker {
     }
 
     /// Reads it again in the next turn.
-    fn list(&mut self, id: ConnId) {
+    pub(crate) fn list(&mut self, id: ConnId) {
         if let Some(conn) = self.conn(id)
             && !conn.is_listed
         {

@@ -125,6 +125,8 @@ pub(crate) struct Worker {
     pub(crate) packet_watch: Watch,
     pub(crate) stall_watch: Watch,
     pub(crate) linger_watch: Watch,
+    /// Clients that are read again when their rate has room.
+    pub(crate) pace_watch: Watch,
     /// The server stops: when what is left is reset.
     stopping: Option<Moment>,
 }
@@ -186,6 +188,7 @@ impl Worker {
             packet_watch: Watch::default(),
             stall_watch: Watch::default(),
             linger_watch: Watch::default(),
+            pace_watch: Watch::default(),
             stopping: None,
         })
     }
@@ -271,7 +274,7 @@ impl Worker {
     }
 
     fn next_due(&self) -> Option<Moment> {
-        let watches = [&self.packet_watch, &self.stall_watch, &self.linger_watch];
+        let watches = [&self.packet_watch, &self.stall_watch, &self.linger_watch, &self.pace_watch];
         watches
             .into_iter()
             .filter_map(Watch::next_due)
@@ -480,6 +483,9 @@ impl Worker {
         }
         while let Some(id) = self.stall_watch.take_due(now) {
             self.check_stall(id);
+        }
+        while let Some(id) = self.pace_watch.take_due(now) {
+            self.list(id);
         }
         while let Some(id) = self.linger_watch.take_due(now) {
             self.drop_conn(id);

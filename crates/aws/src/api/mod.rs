@@ -12,6 +12,7 @@ mod publish;
 pub(crate) mod query;
 mod retained;
 mod route;
+mod throttle_next;
 mod topic;
 
 pub use connection::{
@@ -25,6 +26,7 @@ pub use retained::{
     GetRetainedMessage, ListRetainedMessages, RetainedMessage, RetainedPage, RetainedSummary,
 };
 pub use route::{Operation, Route, RouteError, route};
+pub use throttle_next::ThrottleNext;
 
 use self::query::{Query, QueryWriter};
 use crate::error::{ApiError, ErrorKind};

@@ -14,6 +14,15 @@ macro_rules! operations {
         pub enum Operation { $($(#[$doc])* $name,)* }
 
         impl Operation {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The one with AWS's name.
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|operation| operation.name() == name)
+            }
+
             /// AWS's name.
             #[must_use]
             pub const fn name(self) -> &'static str {

@@ -174,6 +174,14 @@ static KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "rate-limits",
+        about: "How often things may happen: off (as often as they do) or aws (AWS's defaults)",
+        kind: Kind::Choice(&["off", "aws"]),
+        scope: Scope::Start,
+        apply: |settings, value| settings.aws_rates = value.text() == "aws",
+        current: |settings| Value::Text(if settings.aws_rates { "aws" } else { "off" }.to_owned()),
+    },
+    Key {
         name: "auth",
         about: "Who is let in [only open in this version: anyone]",
         kind: Kind::Only(&["open", "enforce"], AUTH),

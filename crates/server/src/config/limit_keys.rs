@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use bitts_broker::Limits;
+use bitts_broker::{Limits, Rates};
 
-use super::ServerLimits;
 use super::key::{Key, Scope};
 use super::value::{Kind, Value};
+use super::{RequestRates, ServerLimits};
 
 /// How a field holds a setting's number.
 trait Field {
@@ -67,6 +67,8 @@ const HOUR_MS: u64 = 3_600_000;
 /// A Remaining Length of four bytes, MQTT's largest, and the fixed header before it.
 const PACKET_MAX: u64 = 268_435_455 + 5;
 const BILLION: u64 = 1_000_000_000;
+/// So many a second; 0 is no limit.
+const RATE: Kind = Kind::Count(0, 100_000_000);
 /// A Session Expiry Interval of `0xFFFFFFFF` never expires; the largest limit is one below.
 const EXPIRY_MAX: u64 = u32::MAX as u64 - 1;
 
@@ -89,6 +91,7 @@ limit_keys! {
         "http-path-bytes-max" http_path_bytes_max: Kind::Bytes(KIB, 64 * KIB);
         "http-headers-max" http_headers_max: Kind::Count(16, 1_024);
         "http-body-bytes-max" http_body_bytes_max: Kind::Bytes(KIB, 16 * MIB);
+        "throughput-per-second-per-connection" throughput_max: Kind::Bytes(0, 1024 * MIB);
         "http-timeout" http_timeout: Kind::Millis(100, HOUR_MS);
     }
     limits: Limits {
@@ -117,5 +120,24 @@ limit_keys! {
         "disconnect-memory" disconnect_memory_seconds: Kind::Seconds(0, 30 * 86_400);
         "disconnects-remembered-max" disconnects_remembered_max: Kind::Count(0, BILLION);
         "retained-step" retained_step: Kind::Count(1, 65_535);
+    }
+    rates: Rates {
+        "connect-requests-per-second" connect_requests: RATE;
+        "connect-requests-per-second-per-client-id" connect_requests_per_client_id: RATE;
+        "inbound-publish-requests-per-second" inbound_publish_requests: RATE;
+        "outbound-publish-requests-per-second" outbound_publish_requests: RATE;
+        "publish-requests-per-second-per-connection" publish_requests_per_connection: RATE;
+        "subscriptions-per-second" subscriptions: RATE;
+        "retained-publish-requests-per-second" retained_publish_requests: RATE;
+        "retained-publish-requests-per-second-per-topic" retained_publish_requests_per_topic: RATE;
+        "stored-messages-per-second-per-session" stored_messages_per_session: RATE;
+        "shared-messages-per-second-per-subscriber" shared_messages_per_subscriber: RATE;
+    }
+    request_rates: RequestRates {
+        "delete-connection-requests-per-second" delete_connection: RATE;
+        "get-connection-requests-per-second" get_connection: RATE;
+        "list-subscriptions-requests-per-second" list_subscriptions: RATE;
+        "get-retained-message-requests-per-second" get_retained_message: RATE;
+        "list-retained-messages-requests-per-second" list_retained_messages: RATE;
     }
 }

@@ -38,7 +38,10 @@ pub struct ServerLimits {
     pub linger: Duration,
     /// For connections to end when the server stops. Default 5 s. Later: reset.
     pub drain_timeout: Duration,
-    /// HTTP connections. Default 4,096. At the limit a new one waits to be accepted.
+    /// Bytes that an MQTT client may send in a second. Default 0: no limit. What it sends more waits
+    /// in its socket.
+    pub throughput_max: u32,
+    /// HTTP connections. Default 2,048: over TLS 7 to 9 KiB each before a request. At the limit a new one waits to be accepted.
     pub http_connections_max: usize,
     /// Bytes of an HTTP request's head. Default 32 KiB. At the limit 431.
     pub http_head_bytes_max: usize,
@@ -67,7 +70,8 @@ impl Default for ServerLimits {
             stall_timeout: Duration::from_mins(1),
             linger: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(5),
-            http_connections_max: 4_096,
+            throughput_max: 0,
+            http_connections_max: 2_048,
             http_head_bytes_max: 32 << 10,
             http_headers_max: 64,
             http_path_bytes_max: 8 << 10,

@@ -14,6 +14,7 @@ mod value;
 
 use std::net::SocketAddr;
 
+pub use crate::http::RequestRates;
 pub use error::ConfigError;
 pub use key::{Key, keys};
 pub use limits::ServerLimits;
@@ -47,6 +48,10 @@ pub struct Config {
     pub region: String,
     /// AWS account, for ARNs. Default `000000000000`.
     pub account: String,
+    /// How many requests of an operation are answered in a second. Default all.
+    pub request_rates: RequestRates,
+    /// What clients may do in a second. Default everything.
+    pub rates: bitts_broker::Rates,
     /// Bounds on bytes and sockets.
     pub server_limits: ServerLimits,
     /// Bounds of the core, for all shards together.
@@ -67,6 +72,8 @@ impl Default for Config {
             memory_limit: None,
             region: "us-east-1".to_owned(),
             account: "000000000000".to_owned(),
+            request_rates: RequestRates::default(),
+            rates: bitts_broker::Rates::default(),
             server_limits: ServerLimits::default(),
             limits: bitts_broker::Limits::default(),
         }

@@ -7,15 +7,18 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use bitts_broker::{Limits, Profile};
+use bitts_broker::{Limits, Profile, Rates};
 
-use super::Config;
 use super::error::{ConfigError, Origin};
 use super::file::{self, Entry};
 use super::key::{Key, Scope, keys};
 use super::limit_keys::LIMITS;
 use super::value::{Given, Value};
+use super::{Config, RequestRates};
 use crate::TlsFiles;
+
+/// Bytes that AWS takes of one connection in a second.
+const AWS_THROUGHPUT: u32 = 512 << 10;
 
 /// What stands outside the file.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +36,8 @@ pub struct Settings {
     pub config: Config,
     /// Whether memory only was asked for; without it this version keeps nothing either.
     pub ephemeral: bool,
+    /// Whether rates that nothing sets are AWS's.
+    pub aws_rates: bool,
     /// Whether anyone may come in from the network.
     pub insecure_open_to_network: bool,
     /// Certificate and key of listeners with TLS; both or none.
@@ -70,6 +75,7 @@ impl Default for Settings {
                 ..Config::default()
             },
             ephemeral: false,
+            aws_rates: false,
             insecure_open_to_network: false,
             tls_certificate: None,
             tls_key: None,
@@ -116,16 +122,21 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Limits of the core that nothing sets are the profile's.
+    /// Limits of the core that nothing sets are the profile's, rates are AWS's if asked for.
     fn take_limits_of_profile(&mut self) {
-        if self.config.profile == Profile::Open {
-            return;
+        let mut config = Config::default();
+        if self.config.profile == Profile::Aws {
+            config.limits = Limits::aws();
         }
-        let limits = Limits::aws();
-        let of_profile = Self { config: Config { limits, ..Config::default() }, ..Self::default() };
+        if self.aws_rates {
+            config.rates = Rates::aws();
+            config.request_rates = RequestRates::aws();
+            config.server_limits.throughput_max = AWS_THROUGHPUT;
+        }
+        let defaults = Self { config, ..Self::default() };
         for key in LIMITS {
             if !self.origins.contains_key(key.name) {
-                (key.apply)(self, &(key.current)(&of_profile));
+                (key.apply)(self, &(key.current)(&defaults));
             }
         }
     }

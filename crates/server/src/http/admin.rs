@@ -51,6 +51,12 @@ struct Health {
 impl Front {
     pub(super) async fn admin(&self, request: &Request<Incoming>, trace: &Trace) -> Answer {
         let path = request.uri().path();
+        if path == "/bitts/v1/throttle" && request.method() == Method::POST {
+            return match self.throttle_next(request.uri().query()) {
+                Ok(()) => Answer::empty(trace),
+                Err(error) => Answer::error(&error, trace),
+            };
+        }
         if !matches!(path, "/metrics" | "/health/live" | "/health/ready" | "/bitts/v1/connections")
         {
             return Answer::error(
@@ -74,6 +80,13 @@ impl Front {
                 Err(error) => Answer::error(&error, trace),
             },
         }
+    }
+
+    /// Makes the next requests to the data plane throttle: `calls`, and `operation` for one only.
+    fn throttle_next(&self, query: Option<&str>) -> Result<(), ApiError> {
+        let asked = bitts_aws::api::ThrottleNext::parse(query)?;
+        self.throttle.throttle_next(asked.operation, asked.calls);
+        Ok(())
     }
 
     async fn metrics(&self, trace: &Trace) -> Answer {

@@ -1,10 +1,10 @@
 //! What leaves: status, headers and body in AWS's form (`data-plane-http.md` §4).
 
-use bitts_aws::error::ApiError;
+use bitts_aws::error::{ApiError, ErrorKind};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
-    CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT,
+    CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT,
     SEC_WEBSOCKET_PROTOCOL, UPGRADE,
 };
 use hyper::{HeaderMap, StatusCode};
@@ -93,6 +93,9 @@ impl Answer {
         let mut answer = Self::new(status, error.body(trace.as_str()).into(), trace);
         answer.headers.insert(CONTENT_TYPE, JSON);
         answer.headers.insert(ERROR_TYPE, HeaderValue::from_static(error.kind.name()));
+        if error.kind == ErrorKind::Throttling {
+            answer.headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
         answer
     }
 

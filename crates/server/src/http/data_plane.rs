@@ -18,6 +18,7 @@ use hyper::{HeaderMap, Request};
 
 use super::Front;
 use super::answer::{Answer, Trace};
+use super::throttle::too_many;
 
 /// hyper's headers as the contract reads them.
 struct RequestHeaders<'a>(&'a HeaderMap);
@@ -46,6 +47,9 @@ impl Front {
                 let headers = RequestHeaders(&head.headers);
                 let query = head.uri.query();
                 let asked = api::Request::parse(&route, query, &headers, payload.len());
+                let asked = asked.and_then(|asked| {
+                    self.throttle.check(operation, self.clock.now().moment).map(|()| asked)
+                });
                 let outcome = match asked {
                     Ok(asked) => self.perform(asked, payload, trace).await,
                     Err(error) => Err(error),
@@ -294,6 +298,7 @@ fn refused(operation: Operation, reply: Option<Reply>) -> ApiError {
         Some(Reply::QuotaExceeded) => {
             ApiError::new(ErrorKind::Throttling, "The limit on retained messages is reached")
         }
+        Some(Reply::Throttled) => too_many(),
         Some(Reply::Reserved) => {
             let message = "No service of this version reads the reserved topic";
             ApiError::new(ErrorKind::InvalidRequest, message)

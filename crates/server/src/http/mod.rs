@@ -9,6 +9,7 @@ mod answer;
 mod data_plane;
 mod guard;
 mod listener;
+mod throttle;
 mod upgrade;
 
 use std::io;
@@ -27,6 +28,8 @@ use tokio::sync::{Semaphore, watch};
 use self::answer::{Answer, Response, Trace};
 use self::guard::Watch;
 use self::listener::Listener;
+pub use self::throttle::RequestRates;
+use self::throttle::Throttle;
 use crate::clock::Clock;
 use crate::config::{Config, ServerLimits};
 use crate::mesh::Mesh;
@@ -48,6 +51,7 @@ pub(crate) struct Front {
     counters: Arc<Counters>,
     limits: ServerLimits,
     clock: Clock,
+    throttle: Throttle,
     is_stopping: AtomicBool,
 }
 
@@ -74,7 +78,8 @@ pub(crate) fn start(
         .build()?;
     let limits = config.server_limits.clone();
     let is_stopping = AtomicBool::new(false);
-    let front = Arc::new(Front { mesh, counters, limits, clock, is_stopping });
+    let throttle = Throttle::new(config.request_rates.clone());
+    let front = Arc::new(Front { mesh, counters, limits, clock, throttle, is_stopping });
     let (stopping, stopped) = watch::channel(false);
     let inside = runtime.enter();
     let room = Arc::new(Semaphore::new(front.limits.http_connections_max));

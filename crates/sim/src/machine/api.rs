@@ -143,7 +143,7 @@ fn finish(operation: &Operation, replies: Vec<Reply>) -> (u16, Value) {
     match replies.into_iter().next() {
         Some(Reply::Done) => (200, json!({})),
         Some(Reply::NotFound) => error(ErrorKind::ResourceNotFound),
-        Some(Reply::QuotaExceeded) => error(ErrorKind::Throttling),
+        Some(Reply::QuotaExceeded | Reply::Throttled) => error(ErrorKind::Throttling),
         Some(Reply::Reserved) => error(ErrorKind::InvalidRequest),
         Some(Reply::Connection(info)) => (200, connection(operation, &info)),
         Some(Reply::Subscriptions { subscriptions, more }) => {

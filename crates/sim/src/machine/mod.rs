@@ -18,7 +18,7 @@ use std::sync::Arc;
 use bitts_broker::command::{Command, Reply};
 use bitts_broker::{
     ConnId, Input, Interest, Limits, Loss, Lsn, Message, Moment, Now, Outbox, Parcel, Placement,
-    Profile, ReplyId, Shard, ShardId,
+    Profile, Rates, ReplyId, Shard, ShardId,
 };
 
 pub use api::{Answer, Request};
@@ -50,6 +50,8 @@ pub struct Options {
     pub profile: Profile,
     /// The core's limits.
     pub limits: Limits,
+    /// What clients may do in a second.
+    pub rates: Rates,
     /// Places names on shards.
     pub hash_key: (u64, u64),
 }
@@ -63,6 +65,7 @@ impl Default for Options {
             bytes_per_read: usize::MAX,
             profile: Profile::Open,
             limits: Limits::default(),
+            rates: Rates::default(),
             hash_key: (0x5EED, 0xB177),
         }
     }
@@ -148,7 +151,8 @@ impl Machine {
         let limits = options.limits.clone().per_shard(options.shards);
         let core = |number| Core {
             shard: Shard::new(ShardId(number), placement, limits.clone(), Arc::clone(&interest))
-                .with_profile(options.profile),
+                .with_profile(options.profile)
+                .with_rates(options.rates.clone()),
             out: Outbox::default(),
             inputs: 0,
             store: SimStore::new(options.durability),

@@ -1,6 +1,6 @@
 //! What a world is like: drawn from its seed, before anything happens.
 
-use bitts_broker::{Limits, Profile};
+use bitts_broker::{Limits, Profile, Rates};
 
 use super::random::Random;
 use crate::machine::{Durability, Options};
@@ -39,6 +39,7 @@ impl Plan {
         };
         let durability = if random.chance(60) { Durability::Later } else { Durability::AtOnce };
         let options = Options {
+            rates: Rates::default(),
             shards: 1 + random.below(4) as u8,
             durability,
             inputs_per_turn: random.pick(&[1, 3, 50]).unwrap_or(1),

@@ -1,0 +1,145 @@
+//! Who asks too often: `ThrottlingException`, 429 with `Retry-After`.
+//!
+//! Rates of operations are off unless they are asked for (`data-plane-http.md` §10). For tests the
+//! next requests can be made to throttle: `POST /bitts/v1/throttle?calls=3`, with
+//! `operation=DeleteConnection` for one operation only.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use bitts_aws::api::Operation;
+use bitts_aws::error::{ApiError, ErrorKind};
+use bitts_broker::Moment;
+
+/// Most requests a second to the data plane, by operation; 0 is no limit. Default none.
+#[derive(Clone, Debug, Default)]
+pub struct RequestRates {
+    /// DeleteConnection. AWS does not publish its limit.
+    pub delete_connection: u32,
+    /// GetConnection. AWS does not publish its limit.
+    pub get_connection: u32,
+    /// ListSubscriptions. AWS does not publish its limit.
+    pub list_subscriptions: u32,
+    /// GetRetainedMessage. On AWS 500.
+    pub get_retained_message: u32,
+    /// ListRetainedMessages. On AWS 10.
+    pub list_retained_messages: u32,
+}
+
+impl RequestRates {
+    /// AWS's defaults for an account.
+    #[must_use]
+    pub const fn aws() -> Self {
+        Self {
+            delete_connection: 0,
+            get_connection: 0,
+            list_subscriptions: 0,
+            get_retained_message: 500,
+            list_retained_messages: 10,
+        }
+    }
+
+    const fn of(&self, operation: Operation) -> u32 {
+        match operation {
+            Operation::DeleteConnection => self.delete_connection,
+            Operation::GetConnection => self.get_connection,
+            Operation::ListSubscriptions => self.list_subscriptions,
+            Operation::GetRetainedMessage => self.get_retained_message,
+            Operation::ListRetainedMessages => self.list_retained_messages,
+            // Publish is held to the account's rate of messages, where they are counted.
+            Operation::Publish
+            | Operation::SendDirectMessage
+            | Operation::GetThingShadow
+            | Operation::UpdateThingShadow
+            | Operation::DeleteThingShadow
+            | Operation::ListNamedShadowsForThing => 0,
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Throttle {
+    rates: RequestRates,
+    /// By operation: the second in the upper half, requests of it in the lower.
+    used: [AtomicU64; Operation::ALL.len()],
+    /// Requests of any operation, and of each, that a test wants throttled.
+    next: AtomicU32,
+    next_of: [AtomicU32; Operation::ALL.len()],
+}
+
+impl Throttle {
+    pub(super) fn new(rates: RequestRates) -> Self {
+        Self {
+            rates,
+            used: Default::default(),
+            next: AtomicU32::new(0),
+            next_of: Default::default(),
+        }
+    }
+
+    /// Throttles the next requests.
+    pub(super) fn throttle_next(&self, operation: Option<Operation>, calls: u32) {
+        let next = operation.and_then(|operation| self.next_of.get(operation as usize));
+        next.unwrap_or(&self.next).store(calls, Ordering::Relaxed);
+    }
+
+    /// Counts a request, or refuses it.
+    pub(super) fn check(&self, operation: Operation, now: Moment) -> Result<(), ApiError> {
+        let is_in_time = !self.is_wanted(operation) && self.is_in_time(operation, now);
+        is_in_time.then_some(()).ok_or_else(too_many)
+    }
+
+    fn is_wanted(&self, operation: Operation) -> bool {
+        let take = |next: &AtomicU32| {
+            next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+                .is_ok()
+        };
+        self.next_of.get(operation as usize).is_some_and(take) || take(&self.next)
+    }
+
+    fn is_in_time(&self, operation: Operation, now: Moment) -> bool {
+        let per_second = u64::from(self.rates.of(operation));
+        let used = self.used.get(operation as usize).filter(|_| per_second > 0);
+        let second = (now.0 / 1_000 + 1) << 32;
+        used.is_none_or(|used| {
+            used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
+                let of_second = if held & !0xFFFF_FFFF == second { held & 0xFFFF_FFFF } else { 0 };
+                (of_second < per_second).then_some(second | (of_second + 1))
+            })
+            .is_ok()
+        })
+    }
+}
+
+/// The exception for whoever asks too often.
+pub(super) fn too_many() -> ApiError {
+    ApiError::new(ErrorKind::Throttling, "Rate exceeded")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operation_has_a_rate_of_its_own() {
+        let throttle = Throttle::new(RequestRates::aws());
+        let list = |ms| throttle.check(Operation::ListRetainedMessages, Moment(ms)).is_ok();
+        assert!((0..10).all(|_| list(1_000)));
+        assert!(!list(1_999));
+        assert!(list(2_000));
+        assert!((0..100).all(|_| throttle.check(Operation::Publish, Moment(1_000)).is_ok()));
+    }
+
+    #[test]
+    fn a_test_throttles_as_many_as_it_wants() {
+        let throttle = Throttle::new(RequestRates::default());
+        throttle.throttle_next(Some(Operation::DeleteConnection), 2);
+        let results = |operation| {
+            (0..4).map(|_| throttle.check(operation, Moment(0)).is_ok()).collect::<Vec<_>>()
+        };
+        assert_eq!(results(Operation::GetConnection), [true; 4]);
+        assert_eq!(results(Operation::DeleteConnection), [false, false, true, true]);
+        throttle.throttle_next(None, 1);
+        assert_eq!(results(Operation::Publish), [false, true, true, true]);
+    }
+}
