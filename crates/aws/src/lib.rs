@@ -6,4 +6,5 @@ pub mod error;
 pub mod events;
 pub mod policy;
 pub mod registry;
+pub mod shadow;
 pub mod sigv4;
