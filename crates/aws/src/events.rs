@@ -58,6 +58,8 @@ pub fn event_topic(event: &str, client_id: &str) -> String {
 #[expect(missing_docs, reason = "the contract's names")]
 pub struct Connected<'a> {
     pub client_id: &'a str,
+    /// Only of a principal that speaks for this thing alone.
+    pub thing_name: Option<&'a str>,
     pub timestamp: u64,
     pub session_identifier: &'a str,
     pub principal_identifier: &'a str,
@@ -70,6 +72,8 @@ pub struct Connected<'a> {
 #[expect(missing_docs, reason = "the contract's names")]
 pub struct Disconnected<'a> {
     pub client_id: &'a str,
+    /// Only of a principal that speaks for this thing alone.
+    pub thing_name: Option<&'a str>,
     pub timestamp: u64,
     pub session_identifier: &'a str,
     pub principal_identifier: &'a str,
@@ -82,6 +86,8 @@ pub struct Disconnected<'a> {
 #[expect(missing_docs, reason = "the contract's names")]
 pub struct Subscriptions<'a> {
     pub client_id: &'a str,
+    /// Only of a principal that speaks for this thing alone.
+    pub thing_name: Option<&'a str>,
     pub timestamp: u64,
     pub session_identifier: &'a str,
     pub principal_identifier: &'a str,
@@ -93,6 +99,8 @@ pub struct Subscriptions<'a> {
 #[serde(rename_all = "camelCase")]
 struct Payload<'a> {
     client_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thing_name: Option<&'a str>,
     timestamp: u64,
     event_type: &'a str,
     session_identifier: &'a str,
@@ -122,6 +130,7 @@ impl Connected<'_> {
     pub fn json(&self) -> Vec<u8> {
         Payload {
             client_id: self.client_id,
+            thing_name: self.thing_name,
             timestamp: self.timestamp,
             event_type: "connected",
             session_identifier: self.session_identifier,
@@ -143,6 +152,7 @@ impl Disconnected<'_> {
         let by_client = self.reason == DisconnectReason::ClientInitiatedDisconnect;
         Payload {
             client_id: self.client_id,
+            thing_name: self.thing_name,
             timestamp: self.timestamp,
             event_type: "disconnected",
             session_identifier: self.session_identifier,
@@ -173,6 +183,7 @@ impl Subscriptions<'_> {
     fn json(&self, event_type: &str) -> Vec<u8> {
         Payload {
             client_id: self.client_id,
+            thing_name: self.thing_name,
             timestamp: self.timestamp,
             event_type,
             session_identifier: self.session_identifier,
@@ -187,6 +198,48 @@ impl Subscriptions<'_> {
     }
 }
 
+/// `connect_failed`: who it is was proved, and may not connect.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "the contract's names")]
+pub struct ConnectFailed<'a> {
+    pub client_id: &'a str,
+    pub timestamp: u64,
+    event_type: &'static str,
+    connect_failure_reason: &'static str,
+    pub principal_identifier: &'a str,
+    pub session_identifier: &'a str,
+    pub ip_address: &'a str,
+}
+
+impl<'a> ConnectFailed<'a> {
+    /// Policies do not allow it.
+    #[must_use]
+    pub fn unauthorized(
+        client_id: &'a str,
+        timestamp: u64,
+        principal_identifier: &'a str,
+        session_identifier: &'a str,
+        ip_address: &'a str,
+    ) -> Self {
+        Self {
+            client_id,
+            timestamp,
+            event_type: "connect_failed",
+            connect_failure_reason: "AUTHORIZATION_FAILED",
+            principal_identifier,
+            session_identifier,
+            ip_address,
+        }
+    }
+
+    /// The payload.
+    #[must_use]
+    pub fn json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,6 +249,7 @@ mod tests {
     fn payloads_are_the_contracts() {
         let connected = Connected {
             client_id: "186b5",
+            thing_name: None,
             timestamp: 1_573_002_230_757,
             session_identifier: "00000000-0000-4000-8000-000000000000",
             principal_identifier: "p",
@@ -208,6 +262,7 @@ mod tests {
         );
         let disconnected = Disconnected {
             client_id: "186b5",
+            thing_name: None,
             timestamp: 1,
             session_identifier: "s",
             principal_identifier: "p",
@@ -220,6 +275,7 @@ mod tests {
         );
         let subscribed = Subscriptions {
             client_id: "186b5",
+            thing_name: None,
             timestamp: 1,
             session_identifier: "s",
             principal_identifier: "p",

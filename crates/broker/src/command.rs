@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use bitts_aws::registry::Registry;
+
 use crate::input::ReplyId;
 use crate::message::{Message, NewMessage};
 use crate::outbox::Outbox;
@@ -70,6 +72,8 @@ pub enum Command {
     },
     /// This shard's counters.
     Stats,
+    /// Another registry decides from now on.
+    SetRegistry(Arc<Registry>),
 }
 
 /// The answer to a [`Command`].
@@ -129,6 +133,8 @@ pub struct ConnectionInfo {
     pub disconnected_since: Option<u64>,
     /// Why it was disconnected; as long as `disconnected_since`.
     pub disconnect_reason: Option<Cause>,
+    /// The thing that it speaks for.
+    pub thing_name: Option<String>,
     /// Keep Alive as the client asked for it, in seconds.
     pub keep_alive: Option<u16>,
     /// Session Expiry Interval in seconds; absent for clean sessions.
@@ -186,6 +192,10 @@ impl Shard {
             }
             Command::ListConnections { prefix, after, max, connected } => {
                 self.list_connections(now, &prefix, after.as_deref(), max, connected)
+            }
+            Command::SetRegistry(registry) => {
+                self.take_registry(now, registry, out);
+                Reply::Done
             }
             Command::Stats => Reply::Stats(Box::new(self.stats())),
         };

@@ -3,6 +3,7 @@
 use core::net::SocketAddr;
 use std::sync::Arc;
 
+use bitts_aws::registry::Identity;
 use bitts_mqtt::{Connect, ConnectVersion, DecodeError, Packet};
 
 use crate::command::Command;
@@ -34,6 +35,22 @@ pub struct Origin {
     pub entropy: u128,
     /// SHA-256 of the certificate that the client proved to hold the key of.
     pub certificate: Option<[u8; 32]>,
+    /// It came through TLS.
+    pub is_secure: bool,
+    /// It is a WebSocket.
+    pub is_websocket: bool,
+}
+
+/// Who the client of a connection proved to be.
+#[derive(Clone, Debug, Default)]
+pub enum Proof {
+    /// It gave no credential.
+    #[default]
+    None,
+    /// This is who it is.
+    Identity(Identity),
+    /// It gave one that is wrong.
+    Failed,
 }
 
 /// How a connection ended without a packet that says so.
@@ -64,6 +81,8 @@ pub enum Input<'a> {
         connect: &'a Connect<'a>,
         /// Where it comes from.
         origin: Origin,
+        /// Who it is.
+        proof: Proof,
     },
     /// A packet on a connection that was accepted.
     Packet {

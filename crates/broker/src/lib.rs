@@ -9,6 +9,7 @@ mod input;
 mod limits;
 mod message;
 mod outbox;
+mod permit;
 mod presence;
 mod profile;
 mod publish;
@@ -22,7 +23,7 @@ mod slot;
 mod time;
 mod timers;
 
-pub use input::{ConnId, Input, Loss, Origin, ReplyId};
+pub use input::{ConnId, Input, Loss, Origin, Proof, ReplyId};
 pub use limits::Limits;
 pub use message::{Message, NewMessage};
 pub use outbox::{Close, Frame, Member, Outbox, Parcel, SessionRef};

@@ -7,10 +7,11 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bitts_aws::events::{Connected, Disconnected, Subscriptions, event_topic};
+use bitts_aws::events::{ConnectFailed, Connected, Disconnected, Subscriptions, event_topic};
 use bitts_mqtt::QoS;
 
 use crate::command::ConnectionInfo;
+use crate::input::Origin;
 use crate::message::NewMessage;
 use crate::outbox::Outbox;
 use crate::reason::Cause;
@@ -64,11 +65,19 @@ impl Disconnects {
 impl Session {
     /// Who the client is: the certificate's id, as AWS computes it.
     fn principal(&self) -> Cow<'static, str> {
+        if let Some(known) = self.access.as_ref().and_then(|access| access.principal_identifier()) {
+            return Cow::Owned(known.to_owned());
+        }
         let Some(certificate) = &self.certificate else { return Cow::Borrowed(ANONYMOUS) };
         let number = certificate
             .chunks(16)
             .map(|half| half.iter().fold(0_u128, |number, byte| number << 8 | u128::from(*byte)));
         number.map(|half| format!("{half:032x}")).collect::<Vec<_>>().concat().into()
+    }
+
+    /// The thing that its client speaks for alone.
+    fn exclusive_thing(&self) -> Option<&str> {
+        self.access.as_ref().and_then(|access| access.exclusive_thing())
     }
 
     /// What GetConnection says of it (GC-1, GC-2, GC-5).
@@ -84,6 +93,7 @@ impl Session {
             connected_since: connected.then_some(self.changed_unix_ms),
             disconnected_since: gone.then_some(self.changed_unix_ms),
             disconnect_reason: self.cause.filter(|_| gone),
+            thing_name: self.access.as_ref().and_then(|it| it.thing()).map(str::to_owned),
             keep_alive: Some(self.keep_alive),
             session_expiry: self.is_persistent().then_some(self.expiry),
             source: origin.map(|origin| origin.source),
@@ -135,6 +145,7 @@ impl Shard {
         let source = session.connection.as_ref().map(|held| held.origin.source.ip().to_string());
         let payload = Connected {
             client_id: &session.client_id,
+            thing_name: session.exclusive_thing(),
             timestamp: now.unix_ms,
             session_identifier: &uuid_text(session.identifier),
             principal_identifier: &session.principal(),
@@ -156,6 +167,7 @@ impl Shard {
         let session = self.session(index);
         let payload = Disconnected {
             client_id: &session.client_id,
+            thing_name: session.exclusive_thing(),
             timestamp: now.unix_ms,
             session_identifier: &uuid_text(session.identifier),
             principal_identifier: &session.principal(),
@@ -182,6 +194,7 @@ impl Shard {
         let session = self.session(index);
         let event = Subscriptions {
             client_id: &session.client_id,
+            thing_name: session.exclusive_thing(),
             timestamp: now.unix_ms,
             session_identifier: &uuid_text(session.identifier),
             principal_identifier: &session.principal(),
@@ -191,9 +204,31 @@ impl Shard {
         self.publish_event(now, topic, payload, out);
     }
 
+    /// A client proved who it is and may not connect. It has no session.
+    pub(crate) fn announce_connect_failed(
+        &mut self,
+        now: Now,
+        client_id: &str,
+        principal: &str,
+        origin: &Origin,
+        out: &mut Outbox,
+    ) {
+        let Some(topic) = self.topic_of_client_event("presence/connect_failed", client_id) else {
+            return;
+        };
+        let (session, address) = (uuid_text(origin.entropy), origin.source.ip().to_string());
+        let unix_ms = now.unix_ms;
+        let event = ConnectFailed::unauthorized(client_id, unix_ms, principal, &session, &address);
+        self.publish_event(now, topic, event.json(), out);
+    }
+
     /// The topic of an event, if it is to be published at all.
-    fn topic_of_event(&mut self, event: &str, index: u32) -> Option<String> {
+    fn topic_of_event(&self, event: &str, index: u32) -> Option<String> {
         let client_id = &self.sessions.get(index as usize)?.client_id;
+        self.topic_of_client_event(event, client_id)
+    }
+
+    fn topic_of_client_event(&self, event: &str, client_id: &str) -> Option<String> {
         if client_id.contains(['+', '#']) {
             return None;
         }

@@ -174,6 +174,7 @@ impl Shard {
             accepted_unix_ms: now.unix_ms,
             received: None,
             parked: None,
+            topic_key: None,
             payload_at: None,
             templates: Default::default(),
         };

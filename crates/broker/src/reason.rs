@@ -127,6 +127,12 @@ pub enum Cause {
     ServerInitiated,
     /// DeleteConnection.
     ApiInitiated,
+    /// Not allowed to be connected any more: its certificate, key or user was made inactive.
+    ForbiddenAccess,
+    /// A WebSocket connection with a signature is a day old.
+    WebSocketTtlExpiration,
+    /// The time that a custom authorizer gave is over.
+    CustomAuthTtlExpiration,
 }
 
 impl Cause {
@@ -143,6 +149,9 @@ impl Cause {
             Self::KeepAliveTimeout => Reason::MqttKeepAliveTimeout,
             Self::ServerInitiated => Reason::ServerInitiatedDisconnect,
             Self::ApiInitiated => Reason::ApiInitiatedDisconnect,
+            Self::ForbiddenAccess => Reason::ForbiddenAccess,
+            Self::WebSocketTtlExpiration => Reason::WebsocketTtlExpiration,
+            Self::CustomAuthTtlExpiration => Reason::CustomauthTtlExpiration,
         }
     }
 
@@ -152,7 +161,10 @@ impl Cause {
         match self {
             Self::ClientInitiated | Self::ConnectionLost => None,
             Self::ClientError(violation) => Some(violation.reason_code()),
-            Self::AuthError => Some(ReasonCode::NotAuthorized),
+            Self::AuthError | Self::ForbiddenAccess | Self::CustomAuthTtlExpiration => {
+                Some(ReasonCode::NotAuthorized)
+            }
+            Self::WebSocketTtlExpiration => Some(ReasonCode::AdministrativeAction),
             Self::DuplicateClientId => Some(ReasonCode::SessionTakenOver),
             Self::KeepAliveTimeout => Some(ReasonCode::KeepAliveTimeout),
             Self::ServerInitiated => Some(ReasonCode::ServerShuttingDown),
@@ -207,6 +219,8 @@ counted! {
         RuleUnknown = "rule_unknown",
         /// More messages a second than the connection or the account may publish or get.
         RateExceeded = "rate_exceeded",
+        /// The receiver's policies do not let it have the message.
+        NotAuthorized = "not_authorized",
         /// A retained message beyond the limit was refused.
         RetainedFull = "retained_full",
     }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use bitts_aws::registry::Registry;
 use bitts_mqtt::Packet;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -14,6 +15,7 @@ use slab::Slab;
 use crate::input::{ConnId, Input, Loss};
 use crate::limits::Limits;
 use crate::outbox::Outbox;
+use crate::permit::Authority;
 use crate::presence::Disconnects;
 use crate::profile::Profile;
 use crate::rates::{AccountRate, NameRate, Rates};
@@ -41,6 +43,8 @@ pub struct Shard {
     pub(crate) placement: Placement,
     pub(crate) limits: Limits,
     pub(crate) profile: Profile,
+    /// Who decides what clients may do; without one everything is allowed.
+    pub(crate) authority: Option<Authority>,
     pub(crate) rates: Rates,
     pub(crate) connect_rates: NameRate,
     pub(crate) retain_rates: NameRate,
@@ -78,6 +82,7 @@ impl Shard {
             placement,
             limits,
             profile: Profile::Open,
+            authority: None,
             rates: Rates::default(),
             connect_rates: NameRate::new(seed),
             retain_rates: NameRate::new(seed),
@@ -110,6 +115,13 @@ impl Shard {
         self
     }
 
+    /// The same shard where clients may do what a registry says, and nothing else.
+    #[must_use]
+    pub fn with_registry(mut self, registry: Arc<Registry>) -> Self {
+        self.authority = Some(Authority::new(registry));
+        self
+    }
+
     /// The same shard with rates that clients are held to.
     #[must_use]
     pub fn with_rates(mut self, rates: Rates) -> Self {
@@ -131,8 +143,8 @@ impl Shard {
             Input::Packet { conn, packet } => self.on_packet(now, conn, packet, out),
             Input::Message(message) => self.on_message(now, &message, out),
             Input::Parcel { from, parcel } => self.on_parcel(now, from, parcel, out),
-            Input::Connect { conn, connect, origin } => {
-                self.on_connect(now, conn, connect, origin, out);
+            Input::Connect { conn, connect, origin, proof } => {
+                self.on_connect(now, conn, connect, (origin, proof), out);
             }
             Input::Undecodable { conn, error, first } => {
                 self.on_undecodable(now, conn, error, first, out);

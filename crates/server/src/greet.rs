@@ -6,8 +6,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
+use bitts_aws::registry::Identity;
 use bitts_broker::{
-    ConnId, Input, Moment, Origin, Placement, Profile, ShardId, assigned_client_id,
+    ConnId, Input, Moment, Origin, Placement, Profile, Proof, ShardId, assigned_client_id,
 };
 use bitts_mqtt::{Connect, ConnectVersion, Packet, ProtocolVersion};
 
@@ -158,10 +159,19 @@ impl Worker {
         if connect.client_id.is_empty() {
             entropy = entropy_for(&self.mesh.placement, self.id, self.profile);
         }
-        let layers = self.conn(conn).and_then(|conn| conn.layers.as_ref());
+        let Some(held) = self.conn(conn) else { return };
+        let layers = held.layers.as_ref();
         let certificate = layers.and_then(|layers| layers.certificate());
-        let origin = Origin { source, target, entropy, certificate };
-        self.handle(Input::Connect { conn, connect, origin });
+        let is_secure = layers.is_some_and(|layers| layers.is_secure());
+        let is_websocket = layers.is_some_and(|layers| layers.is_websocket());
+        let proof = match held.proof.take() {
+            Some(proof) => *proof,
+            None => {
+                certificate.map_or(Proof::None, |id| Proof::Identity(Identity::Certificate(id)))
+            }
+        };
+        let origin = Origin { source, target, entropy, certificate, is_secure, is_websocket };
+        self.handle(Input::Connect { conn, connect, origin, proof });
     }
 }
 

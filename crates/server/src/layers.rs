@@ -48,6 +48,15 @@ impl Layers {
         aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate).as_ref().try_into().ok()
     }
 
+    /// Whether what is said stays between client and server.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    pub(crate) fn is_websocket(&self) -> bool {
+        self.websocket.is_some()
+    }
+
     /// How the connection ended, where it did.
     pub(crate) fn loss(&self) -> Loss {
         match self.websocket.as_ref().and_then(|socket| socket.ended()) {

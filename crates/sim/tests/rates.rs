@@ -42,9 +42,9 @@ fn publish(machine: &mut Machine, link: Link, packet_id: u16, topic: &str, retai
 fn came(machine: &mut Machine, link: Link, kind: Kind) -> Vec<Packet> {
     let mut received = machine.read(link);
     let mut found = Vec::new();
-    while let Some(len) = packet::next_len(&received).unwrap() {
+    while let Some(len) = packet::next_len(&received).expect("a length") {
         let bytes: Vec<u8> = received.drain(..len).collect();
-        let packet = packet::decode(&bytes, Version::V3).unwrap();
+        let packet = packet::decode(&bytes, Version::V3).expect("a packet");
         if packet.kind == Kind::Publish
             && let Some(packet_id) = packet.packet_id
         {

@@ -13,7 +13,7 @@ use core::net::IpAddr;
 use thiserror::Error;
 
 use super::document::Effect;
-use super::key::Key;
+use super::key::{Key, Source};
 use super::operator::{Comparison, Operator, Order, Quantifier};
 use super::pattern::{Match, Pattern, PatternProblem, Wildcards};
 use super::request::{Request, Value, Values};
@@ -64,6 +64,21 @@ pub(super) struct Condition {
 }
 
 impl Condition {
+    /// Whether it holds at one time and not at another.
+    pub(super) fn asks_for_time(&self) -> bool {
+        let patterns: &[Pattern] = match &self.operands {
+            Operands::Equal(patterns)
+            | Operands::EqualIgnoringCase(patterns)
+            | Operands::Like(patterns) => patterns,
+            Operands::Bool(_)
+            | Operands::Address(_)
+            | Operands::Number(..)
+            | Operands::Date(..)
+            | Operands::Null(_) => &[],
+        };
+        self.key.source == Source::Time || patterns.iter().any(Pattern::asks_for_time)
+    }
+
     pub(super) fn new(
         operator_name: &str,
         key: &str,

@@ -10,7 +10,7 @@
 
 use thiserror::Error;
 
-use super::key::Key;
+use super::key::{Key, Source};
 use super::request::Request;
 
 /// Variables of one string at most; more are refused when the policy is compiled.
@@ -70,6 +70,11 @@ pub(super) struct Pattern {
 }
 
 impl Pattern {
+    /// Whether one of its variables is the time.
+    pub(super) fn asks_for_time(&self) -> bool {
+        self.variables.iter().any(|key| key.source == Source::Time)
+    }
+
     pub(super) fn new(text: &str, wildcards: Wildcards) -> Result<Self, PatternProblem> {
         let mut builder = Builder::default();
         let mut rest = text;

@@ -149,6 +149,11 @@ pub(super) enum Reached<'a> {
 }
 
 impl Statement {
+    fn asks_for_time(&self) -> bool {
+        self.conditions.iter().any(Condition::asks_for_time)
+            || self.resources.patterns.iter().any(Pattern::asks_for_time)
+    }
+
     /// How far a request gets.
     ///
     /// Hot: once per statement. No allocation.
@@ -201,6 +206,7 @@ impl Resources {
 pub struct Policy {
     name: Box<str>,
     version_id: u32,
+    is_timed: bool,
     pub(super) statements: Box<[Statement]>,
 }
 
@@ -241,13 +247,21 @@ impl Policy {
         let statements = statements.into_iter().enumerate();
         let compile = |(index, document::Object(it))| statement(it, &Place::statement(index));
         let statements = statements.map(compile).collect::<Result<_, _>>()?;
-        Ok(Self { name: name.into(), version_id, statements })
+        let statements: Box<[Statement]> = statements;
+        let is_timed = statements.iter().any(Statement::asks_for_time);
+        Ok(Self { name: name.into(), version_id, is_timed, statements })
     }
 
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether what it decides may be another a second later: it names the time.
+    #[must_use]
+    pub fn asks_for_time(&self) -> bool {
+        self.is_timed
     }
 
     /// Which version of it, as `policyVersionId` counts.

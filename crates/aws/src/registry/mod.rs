@@ -6,17 +6,20 @@
 //! randomness, no IO: times, ids and key material are arguments. [`Registry::grant`] says what an
 //! identity may do. Contract `control-plane-and-jobs.md` §2, `policies.md` §1 and §5.
 
+mod draft;
 mod grant;
 mod map;
 mod pairs;
 mod record;
 mod row;
+mod standing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::draft::Draft;
 use self::map::Map;
 use self::pairs::Pairs;
 use crate::policy::{ArnScope, Policy, PolicyLimits};
@@ -26,6 +29,7 @@ pub use record::{
     AccessKey, Attributes, Authorizer, CaCertificate, Certificate, CertificateFacts,
     CertificateStatus, PolicyRecord, PolicyVersion, Secret, Thing, ThingGroup, ThingType, User,
 };
+pub(crate) use row::Record;
 pub use row::{LoadError, Row, Table};
 
 /// Bounds of the registry. AWS's, where AWS has one.
@@ -72,54 +76,59 @@ impl Default for RegistryLimits {
 /// The tags of a resource.
 pub(crate) type Tags = BTreeMap<String, String>;
 
-/// A policy bound to a target.
+/// That two belong together, and no more.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-struct Attachment {}
+pub(crate) struct Linked {}
 
 /// A principal bound to a thing.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Principal {
+pub(crate) struct Principal {
     /// Whether the principal speaks for this thing alone, under any Client Identifier.
-    is_exclusive: bool,
+    pub(crate) is_exclusive: bool,
 }
 
 /// What the registry decides by, and how often it changed.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Settings {
-    generation: u64,
-    binds_keys_without_policies: bool,
+pub(crate) struct Settings {
+    pub(crate) generation: u64,
+    /// Whether a key that no policy was ever attached to may do nothing rather than everything.
+    pub(crate) binds_keys_without_policies: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    default_authorizer: Option<String>,
+    pub(crate) default_authorizer: Option<String>,
+    /// What proves, as a Common Name, that an authority's key is held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) registration_code: Option<String>,
 }
 
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Registry {
-    scope: Arc<ArnScope>,
-    limits: Arc<RegistryLimits>,
-    settings: Settings,
-    things: Map<Arc<str>, Arc<Thing>>,
-    thing_types: Map<Arc<str>, Arc<ThingType>>,
-    thing_groups: Map<Arc<str>, Arc<ThingGroup>>,
-    certificates: Map<Arc<str>, Arc<Certificate>>,
-    ca_certificates: Map<Arc<str>, Arc<CaCertificate>>,
-    policies: Map<Arc<str>, Arc<PolicyRecord>>,
-    authorizers: Map<Arc<str>, Arc<Authorizer>>,
-    access_keys: Map<Arc<str>, Arc<AccessKey>>,
-    users: Map<Arc<str>, Arc<User>>,
+    pub(crate) scope: Arc<ArnScope>,
+    pub(crate) limits: Arc<RegistryLimits>,
+    pub(crate) settings: Settings,
+    pub(crate) things: Map<Arc<str>, Arc<Thing>>,
+    pub(crate) thing_types: Map<Arc<str>, Arc<ThingType>>,
+    pub(crate) thing_groups: Map<Arc<str>, Arc<ThingGroup>>,
+    pub(crate) certificates: Map<Arc<str>, Arc<Certificate>>,
+    pub(crate) ca_certificates: Map<Arc<str>, Arc<CaCertificate>>,
+    pub(crate) policies: Map<Arc<str>, Arc<PolicyRecord>>,
+    pub(crate) authorizers: Map<Arc<str>, Arc<Authorizer>>,
+    pub(crate) access_keys: Map<Arc<str>, Arc<AccessKey>>,
+    pub(crate) users: Map<Arc<str>, Arc<User>>,
     /// By `KIND/NAME`.
-    tags: Map<Arc<str>, Arc<Tags>>,
+    pub(crate) tags: Map<Arc<str>, Arc<Tags>>,
     /// Groups and the things in them.
-    members: Pairs<()>,
+    pub(crate) members: Pairs<Linked>,
     /// Targets and the policies on them.
-    attachments: Pairs<Attachment>,
+    pub(crate) attachments: Pairs<Linked>,
     /// Things and the principals that speak for them.
-    principals: Pairs<Principal>,
+    pub(crate) principals: Pairs<Principal>,
 }
 
-fn named<'a, T>(map: &'a Map<Arc<str>, Arc<T>>, name: &str) -> Option<&'a T> {
+/// A record by its name.
+pub(crate) fn named<'a, T>(map: &'a Map<Arc<str>, Arc<T>>, name: &str) -> Option<&'a T> {
     map.find(|known| (**known).cmp(name)).map(|record| &**record)
 }
 

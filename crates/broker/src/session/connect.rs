@@ -9,7 +9,7 @@ use bitts_mqtt::{
 };
 
 use super::{Connection, EXPIRY_NEVER, Session, encode_frame, uuid_text};
-use crate::input::{ConnId, Origin};
+use crate::input::{ConnId, Origin, Proof};
 use crate::outbox::{Close, Outbox};
 use crate::profile::Profile;
 use crate::rates::{AccountRate, Rates};
@@ -36,10 +36,10 @@ impl Shard {
         now: Now,
         conn: ConnId,
         connect: &Connect<'_>,
-        origin: Origin,
+        (origin, proof): (Origin, Proof),
         out: &mut Outbox,
     ) {
-        if let Err(reason) = self.may_connect(now, connect) {
+        if let Err(reason) = self.is_acceptable(connect) {
             self.refuse(conn, connect.version, reason, reason.phrase(), out);
             return;
         }
@@ -47,6 +47,19 @@ impl Shard {
             connect.client_id.is_empty().then(|| assigned_client_id(self.profile, origin.entropy));
         let client_id: &str = assigned.as_deref().unwrap_or(connect.client_id);
         let expiry = self.agreed_expiry(connect);
+        // Who may not connect learns nothing of what there is.
+        let admitted = self.admit(now, connect, client_id, (&origin, proof, expiry > 0), out);
+        let admitted = admitted.and_then(|access| {
+            self.has_room_for_client(now, connect.client_id)?;
+            Ok(access)
+        });
+        let access = match admitted {
+            Ok(access) => access,
+            Err(reason) => {
+                self.refuse(conn, connect.version, reason, reason.phrase(), out);
+                return;
+            }
+        };
         if !self.fits_connack(connect, expiry, assigned.as_deref(), out) {
             *self.stats.refused.entry("connack_too_large").or_default() += 1;
             out.closes.push((conn, Close::Now));
@@ -68,6 +81,7 @@ impl Shard {
         let resumed = old.filter(|_| is_resumed);
         let index = resumed.unwrap_or_else(|| self.new_session(client_id));
         self.attach(now, index, conn, connect, origin);
+        self.session(index).access = access;
         self.set_expiry(index, expiry);
         self.record_attached(index, resumed.is_some());
         let packet = self.connack(connect, expiry, assigned.as_deref(), resumed.is_some());
@@ -91,8 +105,8 @@ impl Shard {
         !connect.clean_start && (is_same_version || self.profile.resumes_across_versions())
     }
 
-    /// What refuses a CONNECT that is well-formed.
-    fn may_connect(&mut self, now: Now, connect: &Connect<'_>) -> Result<(), ReasonCode> {
+    /// What refuses a CONNECT that is well-formed, whoever sends it.
+    fn is_acceptable(&self, connect: &Connect<'_>) -> Result<(), ReasonCode> {
         if connect.properties.authentication_method.is_some() {
             return Err(ReasonCode::BadAuthenticationMethod);
         }
@@ -114,7 +128,12 @@ impl Shard {
         {
             return Err(ReasonCode::TopicNameInvalid);
         }
-        let known = self.by_client.get(connect.client_id);
+        Ok(())
+    }
+
+    /// Whether one more client fits, and this one is in time.
+    fn has_room_for_client(&mut self, now: Now, client_id: &str) -> Result<(), ReasonCode> {
+        let known = self.by_client.get(client_id);
         let known = known.and_then(|index| self.sessions.get(*index as usize));
         let is_takeover = known.is_some_and(|session| session.connection.is_some());
         if !is_takeover && self.connected >= self.limits.connections_max {
@@ -123,7 +142,7 @@ impl Shard {
         if known.is_none() && self.sessions.len() >= self.limits.sessions_max {
             return Err(ReasonCode::QuotaExceeded);
         }
-        let is_in_time = self.connects_in_time(now, connect.client_id);
+        let is_in_time = self.connects_in_time(now, client_id);
         is_in_time.then_some(()).ok_or_else(|| self.profile.connect_rate_reason())
     }
 
@@ -175,6 +194,7 @@ impl Shard {
             identifier: 0,
             version_number: self.disconnects.next_version(&client_id),
             certificate: None,
+            access: None,
             is_recorded: false,
             reminder: NEVER,
             subscriptions: Vec::new(),

@@ -28,6 +28,12 @@ impl Session {
         self.disconnected_at.plus_seconds(u64::from(self.expiry))
     }
 
+    /// When its client may no longer be connected.
+    fn access_due(&self) -> Moment {
+        let access = self.access.as_ref().filter(|_| self.connection.is_some());
+        access.and_then(|access| access.ends).map_or(NEVER, |(at, _)| at)
+    }
+
     fn will_due(&self) -> Moment {
         if self.connection.is_some() {
             return NEVER;
@@ -54,7 +60,8 @@ impl Shard {
     /// Reminds of what is due first.
     pub(crate) fn remind_of_next(&mut self, index: u32) {
         let session = self.session(index);
-        let next = session.keep_alive_due().min(session.expiry_due()).min(session.will_due());
+        let next = session.keep_alive_due().min(session.expiry_due());
+        let next = next.min(session.will_due()).min(session.access_due());
         if next != NEVER {
             self.remind(index, next);
         }
@@ -75,6 +82,10 @@ impl Shard {
         let generation = session.generation;
         if session.keep_alive_due() <= now.moment {
             self.end_connection(now, index, Cause::KeepAliveTimeout, out);
+        } else if session.access_due() <= now.moment
+            && let Some((_, cause)) = session.access.as_ref().and_then(|access| access.ends)
+        {
+            self.end_connection(now, index, cause, out);
         } else if session.connection.is_some() {
             self.send_owed(now, index, out);
         } else {

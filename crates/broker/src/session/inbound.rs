@@ -88,6 +88,10 @@ impl Shard {
             self.stats.drop_one(Dropped::RateExceeded);
             return Ok(());
         }
+        if !self.may_publish(now, index, topic, publish.retain) {
+            self.deny_publish(now, index, publish, out);
+            return Ok(());
+        }
         if topic.starts_with('$') {
             self.publish_reserved(now, index, topic, publish, out);
             return Ok(());
@@ -104,6 +108,18 @@ impl Shard {
         }
         self.accept_publish(now, index, topic, publish, out);
         Ok(())
+    }
+
+    /// A PUBLISH that policies do not allow (contract `mqtt-broker.md` §10): nothing says more than
+    /// that.
+    fn deny_publish(&mut self, now: Now, index: u32, publish: &Publish<'_>, out: &mut Outbox) {
+        *self.stats.denied.entry("publish").or_default() += 1;
+        let is_answered = self.session(index).is_mqtt5() || publish.qos == QoS::Zero;
+        if self.profile.closes_on_denied_publish() || !is_answered {
+            self.end_connection(now, index, Cause::AuthError, out);
+        } else {
+            self.answer_publish(index, publish, ReasonCode::NotAuthorized, None, out);
+        }
     }
 
     /// Whether the client publishes no more often than it may. What is above is not acknowledged.
@@ -148,6 +164,7 @@ impl Shard {
             accepted_unix_ms: now.unix_ms,
             received: None,
             parked: None,
+            topic_key: None,
             payload_at: None,
             templates: Default::default(),
         };

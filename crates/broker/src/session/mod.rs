@@ -21,6 +21,7 @@ use bitts_mqtt::{Packet, ProtocolVersion, SubscriptionOptions};
 
 use crate::input::{ConnId, Origin};
 use crate::outbox::{Frame, Outbox, SessionRef};
+use crate::permit::Access;
 use crate::rates::ConnectionRates;
 use crate::reason::Cause;
 use crate::record::{Gates, Lsn};
@@ -140,6 +141,8 @@ pub(crate) struct Session {
     pub(crate) version_number: u32,
     /// SHA-256 of the client's certificate, which names its principal.
     pub(crate) certificate: Option<Box<[u8; 32]>>,
+    /// Who its client is and what it may do; none where everything is allowed.
+    pub(crate) access: Option<Box<Access>>,
     /// The store knows of it.
     pub(crate) is_recorded: bool,
     /// When the shard looks at it again, [`NEVER`] where nothing of it is due.

@@ -51,6 +51,8 @@ pub(crate) struct Transit<'a> {
     /// The QoS 2 identifier that is durable with it.
     pub(crate) received: Option<(Arc<str>, u16)>,
     pub(crate) parked: Option<Arc<Message>>,
+    /// The key of the topic, once somebody asked for it.
+    pub(crate) topic_key: Option<NameKey>,
     /// Where the payload is in the outbox, once a packet with a tail was made of it.
     pub(crate) payload_at: Option<u64>,
     /// Encoded once per version, QoS and RETAIN, where receivers do not differ otherwise.
@@ -71,6 +73,7 @@ impl<'a> Transit<'a> {
             accepted_unix_ms: message.accepted_unix_ms,
             received: None,
             parked: Some(Arc::clone(message)),
+            topic_key: None,
             payload_at: None,
             templates: Default::default(),
         }
@@ -254,13 +257,18 @@ impl Shard {
         delivery: Delivery<'_>,
         out: &mut Outbox,
     ) {
-        let session = &mut self.sessions[index as usize];
-        let Some(connection) = &mut session.connection else {
+        if self.sessions[index as usize].connection.is_none() {
+            // What it may have is decided for the client that comes to fetch it.
             if delivery.qos > QoS::Zero {
                 self.enqueue(index, transit, delivery);
             }
             return;
-        };
+        }
+        if !self.may_receive(now, index, transit) {
+            return;
+        }
+        let session = &mut self.sessions[index as usize];
+        let Some(connection) = &mut session.connection else { return };
         if delivery.qos == QoS::Zero {
             if connection.congested {
                 self.stats.drop_one(Dropped::Congested);
@@ -406,13 +414,17 @@ impl Shard {
                 self.stats.drop_one(Dropped::Expired);
                 continue;
             }
+            let mut transit = Transit::parked(&queued.message);
+            if !self.may_receive(now, index, &mut transit) {
+                continue;
+            }
             let delivery = Delivery {
                 qos: queued.qos,
                 retain: queued.retain,
                 identifiers: &queued.identifiers,
                 group: queued.group.as_ref(),
             };
-            self.send_with_id(now, index, &mut Transit::parked(&queued.message), delivery, out);
+            self.send_with_id(now, index, &mut transit, delivery, out);
         }
         self.continue_scans(now, index, out);
     }
@@ -449,22 +461,30 @@ impl Shard {
 
     /// Sends the next message of an earlier connection again [MQTT-4.4.0-1].
     fn resend_next(&mut self, now: Now, index: u32, out: &mut Outbox) {
-        let session = &mut self.sessions[index as usize];
-        let (Some(connection), Some(outbound)) = (&mut session.connection, &mut session.outbound)
-        else {
-            return;
-        };
+        let Some(outbound) = &mut self.session(index).outbound else { return };
         let is_next =
             |held: &Inflight| held.sent == Sent::Nothing && held.stage == Stage::Published;
         let Some(at) = outbound.inflight.iter().position(is_next) else {
             outbound.unsent = 0;
             return;
         };
-        let Some(held) = outbound.inflight.get_mut(at) else { return };
-        let Some(message) = &held.message else {
+        let Some(held) = outbound.inflight.get(at) else { return };
+        let Some(message) = held.message.clone() else {
             outbound.remove(at);
             return;
         };
+        if !self.may_receive(now, index, &mut Transit::parked(&message)) {
+            if let Some(outbound) = &mut self.session(index).outbound {
+                outbound.remove(at);
+            }
+            return;
+        }
+        let session = &mut self.sessions[index as usize];
+        let (Some(connection), Some(outbound)) = (&mut session.connection, &mut session.outbound)
+        else {
+            return;
+        };
+        let Some(held) = outbound.inflight.get_mut(at) else { return };
         let frame = PublishFrame {
             version: session.version,
             dup: self.profile.marks_resent(),

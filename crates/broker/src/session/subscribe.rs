@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use super::{Session, Subscription};
 use crate::outbox::{Outbox, Parcel, SessionRef};
 use crate::rates::AccountRate;
-use crate::reason::Violation;
+use crate::reason::{Cause, Violation};
 use crate::record::{Lsn, Record};
 use crate::route::shape::{self, Cost};
 use crate::route::{Holder, Subscriber};
@@ -99,6 +99,15 @@ impl Shard {
                 return Err(Violation::TopicFilter);
             }
         }
+        if self.profile.closes_on_bad_filter(self.session(index).version) {
+            for request in subscribe.requests() {
+                if !self.may_subscribe(now, index, request.filter) {
+                    *self.stats.denied.entry("subscribe").or_default() += 1;
+                    self.end_connection(now, index, Cause::AuthError, out);
+                    return Ok(());
+                }
+            }
+        }
         let mut codes = Codes::new();
         let mut waiting = SmallVec::new();
         let mut granted: Vec<Granted> = Vec::new();
@@ -165,6 +174,9 @@ impl Shard {
     ) -> Result<Granted, ReasonCode> {
         let text = request.filter;
         let (inner, shared) = self.check_filter(text)?;
+        if !self.may_subscribe(now, index, text) {
+            return Err(ReasonCode::NotAuthorized);
+        }
         if !self.account_may(now, AccountRate::Subscribe, self.rates.subscriptions) {
             return Err(ReasonCode::QuotaExceeded);
         }

@@ -76,6 +76,11 @@ impl Shard {
         let session = self.session(index);
         let Some(will) = session.will.take() else { return };
         let (slot, client_id) = (session.slot, Arc::clone(&session.client_id));
+        if !self.may_publish(now, index, &will.message.topic, will.message.retain) {
+            *self.stats.denied.entry("will").or_default() += 1;
+            self.record(slot, Record::WillDone { client_id, published: None });
+            return;
+        }
         self.stats.wills_published += 1;
         let will_expiry = self.profile.message_expiry(will.message_expiry_interval);
         let mut message = Message::clone(&will.message);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bitts_broker::command::{Command, Reply};
 use bitts_broker::{
     ConnId, Input, Interest, Limits, Lsn, Message, Moment, Now, Origin, Outbox, Parcel, Placement,
-    ReplyId, Shard, ShardId,
+    Proof, ReplyId, Shard, ShardId,
 };
 use bitts_mqtt::{Connect, Packet, PacketId, ProtocolVersion, Publish, QoS, SubscribeRequest};
 
@@ -92,9 +92,16 @@ impl Net {
         };
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let entropy = client as u128;
-        let origin = Origin { source: address, target: address, entropy, certificate: None };
-        let conn = conn_of(client);
-        self.turn(self.owner(client), Input::Connect { conn, connect: &connect, origin });
+        let origin = Origin {
+            source: address,
+            target: address,
+            entropy,
+            certificate: None,
+            is_secure: false,
+            is_websocket: false,
+        };
+        let (conn, proof) = (conn_of(client), Proof::None);
+        self.turn(self.owner(client), Input::Connect { conn, connect: &connect, origin, proof });
     }
 
     pub(crate) fn subscribe(&mut self, client: usize, request: SubscribeRequest<'_>) {

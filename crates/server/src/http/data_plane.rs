@@ -231,7 +231,7 @@ pub(super) fn connection(info: &ConnectionInfo, with_sockets: bool) -> Connectio
             .map(|cause| cause.disconnect_reason().as_str().to_owned()),
         keep_alive_duration: info.keep_alive.map(u32::from),
         session_expiry: info.session_expiry.map(u64::from),
-        thing_name: None,
+        thing_name: info.thing_name.clone(),
         source_ip: source.map(|address| address.ip().to_string()),
         source_port: source.map(|address| address.port()),
         target_ip: target.map(|address| address.ip().to_string()),

@@ -202,7 +202,7 @@ fn connection(operation: &Operation, info: &ConnectionInfo) -> Value {
             .map(|cause| cause.disconnect_reason().as_str().to_owned()),
         keep_alive_duration: info.keep_alive.map(u32::from),
         session_expiry: info.session_expiry.map(u64::from),
-        thing_name: None,
+        thing_name: info.thing_name.clone(),
         source_ip: source.map(|source| source.ip().to_string()),
         source_port: source.map(|source| source.port()),
         target_ip: target.map(|target| target.ip().to_string()),

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use bitts_broker::{ConnId, Input, Loss, Origin, ShardId, assigned_client_id};
+use bitts_broker::{ConnId, Input, Loss, Origin, Proof, ShardId, assigned_client_id};
 use bitts_mqtt::{ConnectVersion, Packet, ProtocolVersion};
 
 use super::{Machine, Mail};
@@ -193,7 +193,10 @@ impl Machine {
                 }
                 self.conn(link).phase = Phase::Open(connect.version);
                 let origin = self.origin(link, shard, connect.client_id.is_empty());
-                self.handle(shard, Input::Connect { conn, connect: &connect, origin });
+                self.handle(
+                    shard,
+                    Input::Connect { conn, connect: &connect, origin, proof: Proof::None },
+                );
             }
             Ok(_) => return Greeted::Refused,
             Err(error) => {
@@ -214,7 +217,14 @@ impl Machine {
                 let target = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1883);
                 self.conn(link).entropy = entropy;
                 let source = self.conn(link).source;
-                return Origin { source, target, entropy, certificate: None };
+                return Origin {
+                    source,
+                    target,
+                    entropy,
+                    certificate: None,
+                    is_secure: false,
+                    is_websocket: false,
+                };
             }
         }
     }

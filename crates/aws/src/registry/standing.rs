@@ -1,0 +1,62 @@
+//! Whether an identity is still good, without collecting what it may do.
+
+use data_encoding::HEXLOWER;
+
+use super::record::CertificateStatus;
+use super::{ANONYMOUS, Identity, Refused, Registry, Rights};
+
+impl Registry {
+    /// Whether [`Registry::grant`] would give anything; asked of every connection when the registry
+    /// changed.
+    pub fn standing(&self, identity: &Identity, unix_ms: u64) -> Result<(), Refused> {
+        match identity {
+            Identity::Certificate(id) => {
+                let certificate = self.certificate(&HEXLOWER.encode(id)).ok_or(Refused::Unknown)?;
+                let facts = &certificate.facts;
+                let is_in_time =
+                    (facts.not_before_unix_ms..=facts.not_after_unix_ms).contains(&unix_ms);
+                match certificate.status {
+                    CertificateStatus::Active if is_in_time => Ok(()),
+                    CertificateStatus::Active => Err(Refused::Expired),
+                    CertificateStatus::Inactive
+                    | CertificateStatus::PendingTransfer
+                    | CertificateStatus::RegisterInactive => Err(Refused::Inactive),
+                    CertificateStatus::Revoked => Err(Refused::Revoked),
+                    CertificateStatus::PendingActivation => Err(Refused::PendingActivation),
+                }
+            }
+            Identity::AccessKey(id) => {
+                let key = self.access_key(id).ok_or(Refused::Unknown)?;
+                let is_over = key.expires_unix_ms.is_some_and(|end| unix_ms >= end);
+                match (key.is_active, is_over) {
+                    (false, _) => Err(Refused::Inactive),
+                    (true, true) => Err(Refused::Expired),
+                    (true, false) => Ok(()),
+                }
+            }
+            Identity::User(name) => {
+                let user = self.user(name).ok_or(Refused::Unknown)?;
+                if user.is_active { Ok(()) } else { Err(Refused::Inactive) }
+            }
+            Identity::Authorizer(said) => {
+                let is_over = said.disconnect_at_unix_ms.is_some_and(|end| unix_ms >= end);
+                if is_over { Err(Refused::Expired) } else { Ok(()) }
+            }
+            Identity::Anonymous => {
+                let is_granted = self.attachments.of(ANONYMOUS).next().is_some();
+                if is_granted { Ok(()) } else { Err(Refused::Unknown) }
+            }
+        }
+    }
+}
+
+impl Rights {
+    /// Whether what they allow may be another a second later.
+    #[must_use]
+    pub fn ask_for_time(&self) -> bool {
+        match self {
+            Self::Unrestricted => false,
+            Self::Policies(policies) => policies.iter().any(|policy| policy.asks_for_time()),
+        }
+    }
+}
