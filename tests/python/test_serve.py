@@ -116,7 +116,6 @@ def test_health_says_that_it_stops(own):
     (["--auth", "perhaps"], ["auth"]),
     (["--no-such-flag"], ["no-such-flag"]),
     (["--config", "absent.toml"], ["absent.toml"]),
-    (["--data-dir", "data"], ["data-dir"]),
     (["extra"], ["extra"]),
 ])
 def test_bad_flag_ends_with_2(tmp_path, flags, words):

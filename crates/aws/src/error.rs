@@ -39,6 +39,8 @@ error_kinds! {
     Unauthorized = 401, "UnauthorizedException";
     /// Denied by policy, or unknown credentials.
     Forbidden = 403, "ForbiddenException";
+    /// A signature that does not verify, or not any more.
+    InvalidSignature = 403, "InvalidSignatureException";
     /// Nothing by that name.
     ResourceNotFound = 404, "ResourceNotFoundException";
     /// A path of the data plane with another verb.

@@ -10,6 +10,7 @@ use mio::net::TcpStream;
 use rustls::ServerConnection;
 
 use crate::conn::Readiness;
+use crate::tls::certificate_id;
 use crate::websocket::{Ended, WebSocket, put_binary_header};
 use crate::write_buffer::{Spares, WriteBuffer};
 
@@ -45,7 +46,7 @@ impl Layers {
     /// SHA-256 of the certificate whose key the client proved to hold.
     pub(crate) fn certificate(&self) -> Option<[u8; 32]> {
         let certificate = self.tls.as_ref()?.peer_certificates()?.first()?;
-        aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate).as_ref().try_into().ok()
+        Some(certificate_id(certificate))
     }
 
     /// Whether what is said stays between client and server.

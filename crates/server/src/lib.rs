@@ -20,6 +20,7 @@ mod metrics;
 pub mod pki;
 mod proxy;
 mod read;
+mod registry;
 mod sys;
 mod tls;
 mod websocket;
@@ -31,13 +32,17 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use bitts_aws::policy::ArnScope;
+use bitts_aws::registry::{Registry, RegistryLimits};
 use bitts_broker::{Interest, Placement, SHARDS_MAX, Shard, ShardId};
 use mio::{Poll, Waker};
 
 use crate::clock::Clock;
+use crate::config::Auth;
 pub use crate::config::Config;
 use crate::mesh::{Inbox, Mesh};
 use crate::metrics::Counters;
+use crate::registry::Directory;
 use crate::tls::Tls;
 pub use crate::tls::{TlsError, TlsFiles};
 use crate::worker::{Listener, Parts, WAKER, Worker};
@@ -116,10 +121,14 @@ impl Server {
         {
             shard.extend(more);
         }
-        let shards = start_shards(config, &mesh, polls, sockets, &counters, clock)?;
+        let is_enforced = config.auth == Auth::Enforce;
+        let registry = Arc::new(registry(config)?);
+        let directory = Arc::new(Directory::new(Arc::clone(&registry), mesh.clone(), is_enforced));
+        let registry = is_enforced.then_some(registry);
+        let shards = start_shards(config, &mesh, polls, sockets, &counters, (clock, registry))?;
         let fronts = http.map(|socket| (socket, None));
         let fronts = fronts.into_iter().chain(https.map(|socket| (socket, tls.clone())));
-        let http = http::start(fronts.collect(), config, mesh.clone(), counters, clock)?;
+        let http = http::start(fronts.collect(), config, mesh.clone(), counters, directory, clock)?;
         if let Some(tls) = &tls {
             http.watch_files(Arc::clone(tls));
         }
@@ -128,6 +137,13 @@ impl Server {
         }
         Ok(Running { listeners, mesh, shards, http, tls })
     }
+}
+
+/// Who there is and what they may do.
+fn registry(config: &Config) -> Result<Registry, StartError> {
+    let scope = ArnScope::new("aws", &config.region, &config.account)
+        .map_err(|error| StartError::Thread(io::Error::other(error)))?;
+    Ok(Registry::new(scope, RegistryLimits::default()))
 }
 
 /// One socket for each shard, or none.
@@ -226,7 +242,7 @@ fn start_shards(
     polls: Vec<Poll>,
     sockets: Vec<Vec<Listener>>,
     counters: &Arc<Counters>,
-    clock: Clock,
+    (clock, registry): (Clock, Option<Arc<Registry>>),
 ) -> io::Result<Vec<JoinHandle<io::Result<()>>>> {
     let (core_limits, server_limits) = memory::divide(config);
     let limits = Arc::new(server_limits);
@@ -235,10 +251,14 @@ fn start_shards(
     for (number, (poll, listeners)) in (0_u8..).zip(polls.into_iter().zip(sockets)) {
         let id = ShardId(number);
         let interest = Arc::clone(&mesh.interest);
+        let mut shard = Shard::new(id, mesh.placement, shard_limits.clone(), interest)
+            .with_profile(config.profile)
+            .with_rates(config.rates.clone());
+        if let Some(registry) = &registry {
+            shard = shard.with_registry(Arc::clone(registry));
+        }
         let worker = Worker::new(Parts {
-            shard: Shard::new(id, mesh.placement, shard_limits.clone(), interest)
-                .with_profile(config.profile)
-                .with_rates(config.rates.clone()),
+            shard,
             id,
             mesh: mesh.clone(),
             poll,

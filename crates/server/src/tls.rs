@@ -151,6 +151,14 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     Ok(chain)
 }
 
+/// A certificate's id: the SHA-256 of its DER, as AWS computes it.
+pub(crate) fn certificate_id(certificate: &CertificateDer<'_>) -> [u8; 32] {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, certificate);
+    let mut id = [0; 32];
+    id.copy_from_slice(digest.as_ref());
+    id
+}
+
 fn file_error(path: &Path, reason: String) -> TlsError {
     TlsError::File { path: path.to_owned(), reason }
 }

@@ -7,11 +7,13 @@
 mod connection;
 mod list_connections;
 mod page;
+mod permission;
 mod properties;
 mod publish;
 pub(crate) mod query;
 mod retained;
 mod route;
+mod shadow;
 mod throttle_next;
 mod topic;
 
@@ -20,12 +22,16 @@ pub use connection::{
 };
 pub use list_connections::ListConnections;
 pub use page::next_token;
+pub use permission::Permission;
 pub use properties::USER_PROPERTIES_BYTES_MAX;
 pub use publish::{MESSAGE_EXPIRY_MAX, PAYLOAD_BYTES_MAX, Publish, published};
 pub use retained::{
     GetRetainedMessage, ListRetainedMessages, RetainedMessage, RetainedPage, RetainedSummary,
 };
 pub use route::{Operation, Route, RouteError, route};
+pub use shadow::{
+    DeleteThingShadow, GetThingShadow, ListNamedShadowsForThing, NamedShadowPage, UpdateThingShadow,
+};
 pub use throttle_next::ThrottleNext;
 
 use self::query::{Query, QueryWriter};

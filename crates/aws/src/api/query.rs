@@ -44,6 +44,7 @@ impl QueryWriter {
 }
 
 /// A query received.
+#[derive(Default)]
 pub(super) struct Query(Vec<(String, String)>);
 
 impl Query {

@@ -53,7 +53,7 @@ fn serve(sources: &Sources, mut settings: Settings, filter: &LogFilter) -> Resul
     let runtime = Builder::new_current_thread().enable_all().build().map_err(no_signals)?;
     let mut signals = runtime.block_on(async { Signals::new() }).map_err(no_signals)?;
     if settings.needs_development_certificate() {
-        let files = pki::ensure(&settings.pki_dir, &names(&settings.config))
+        let files = pki::ensure(&settings.pki_dir(), &names(&settings.config))
             .map_err(|error| Failure::Refused(error.to_string()))?;
         settings.config.tls = Some(files);
     }
@@ -193,8 +193,8 @@ fn announcement(listeners: Listeners, is_ephemeral: bool) -> String {
     let kept = if is_ephemeral {
         "Ephemeral: everything is in memory, and nothing outlives this process.\n\n"
     } else {
-        "Nothing is kept: this version has no storage, so everything is in memory and ends with \
-         this process.\n\n"
+        "Sessions and messages are in memory and end with this process; identities and policies \
+         are kept.\n\n"
     };
     let rows = [
         ("mqtt", listeners.mqtt, "MQTT 3.1.1 and 5"),

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use bitts_broker::Profile;
 
+use super::Auth;
 use super::limit_keys::LIMITS;
 use super::settings::Settings;
 use super::value::{Kind, Value};
@@ -38,8 +39,7 @@ pub(super) enum Scope {
     Limit,
 }
 
-const DATA_DIR: &str = "storage on disk has not landed, everything is kept in memory (--ephemeral)";
-const AUTH: &str = "deciding on signatures and policies has not landed; \"open\" lets anyone in";
+const DURABILITY: &str = "storage of messages on disk has not landed, they are kept in memory";
 const CLOCK: &str = "moving the clock by HTTP has not landed";
 
 const LOG: &str = "a level (off, error, warn, info, debug, trace) or levels of targets such as \
@@ -81,11 +81,11 @@ static KEYS: &[Key] = &[
     },
     Key {
         name: "data-dir",
-        about: "Keep everything durable there [not available in this version]",
-        kind: Kind::Missing(DATA_DIR),
+        about: "Keep everything durable there",
+        kind: Kind::Path,
         scope: Scope::Start,
-        apply: |_, _| {},
-        current: nothing,
+        apply: |settings, value| settings.data_dir = value.path().unwrap_or_default(),
+        current: |settings| Value::Path(settings.data_dir.clone()),
     },
     Key {
         name: "ephemeral",
@@ -148,8 +148,8 @@ static KEYS: &[Key] = &[
         about: "Development CA and certificates, made there where tls-certificate is not set",
         kind: Kind::Path,
         scope: Scope::Start,
-        apply: |settings, value| settings.pki_dir = value.path().unwrap_or_default(),
-        current: |settings| Value::Path(settings.pki_dir.clone()),
+        apply: |settings, value| settings.pki_dir = value.path(),
+        current: |settings| Value::Path(settings.pki_dir()),
     },
     Key {
         name: "proxy-protocol",
@@ -183,11 +183,17 @@ static KEYS: &[Key] = &[
     },
     Key {
         name: "auth",
-        about: "Who is let in [only open in this version: anyone]",
-        kind: Kind::Only(&["open", "enforce"], AUTH),
+        about: "Who is let in: open (anyone) or enforce (who may by the registry's policies)",
+        kind: Kind::Choice(&["open", "enforce"]),
         scope: Scope::Start,
-        apply: |_, _| {},
-        current: |_| Value::Text("open".to_owned()),
+        apply: |settings, value| {
+            let is_open = value.text() == "open";
+            settings.auth = Some(if is_open { Auth::Open } else { Auth::Enforce });
+        },
+        current: |settings| {
+            let auth = settings.auth.unwrap_or_else(|| settings.auth_by_default());
+            Value::Text(if auth == Auth::Open { "open" } else { "enforce" }.to_owned())
+        },
     },
     Key {
         name: "insecure-open-to-network",
@@ -200,7 +206,7 @@ static KEYS: &[Key] = &[
     Key {
         name: "durability",
         about: "What an acknowledgement survives [not available in this version]",
-        kind: Kind::Missing(DATA_DIR),
+        kind: Kind::Missing(DURABILITY),
         scope: Scope::Start,
         apply: |_, _| {},
         current: nothing,
@@ -288,7 +294,7 @@ impl Key {
         match self.kind {
             Kind::Address => "ADDR",
             Kind::Path => "FILE",
-            Kind::Choice(_) | Kind::Only(..) => "NAME",
+            Kind::Choice(_) => "NAME",
             Kind::Count(..) => "N",
             Kind::Bytes(..) => "BYTES",
             Kind::Switch | Kind::MissingSwitch(_) => "BOOL",

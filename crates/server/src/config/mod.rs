@@ -20,6 +20,16 @@ pub use key::{Key, keys};
 pub use limits::ServerLimits;
 pub use settings::{Change, Settings, Sources};
 
+/// Who is let in.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Auth {
+    /// Anyone; signatures are read and not checked.
+    #[default]
+    Open,
+    /// Who may, by the registry's certificates, keys, users and policies.
+    Enforce,
+}
+
 /// Everything a server is started with; [`Config::default`] is what `bitts serve` does by itself.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -31,6 +41,10 @@ pub struct Config {
     pub http: Option<SocketAddr>,
     /// The same over TLS, and MQTT by ALPN; only where [`Config::tls`] is set. Default none.
     pub https: Option<SocketAddr>,
+    /// Who is let in. Default anyone.
+    pub auth: Auth,
+    /// Where everything durable is. Default none: everything is in memory only.
+    pub data_dir: Option<std::path::PathBuf>,
     /// Certificate and key of the listeners with TLS. Default none.
     pub tls: Option<crate::TlsFiles>,
     /// Connections of all listeners begin with a header of the PROXY protocol, version 1 or 2,
@@ -65,6 +79,8 @@ impl Default for Config {
             mqtts: None,
             http: Some(SocketAddr::from(([127, 0, 0, 1], 8830))),
             https: None,
+            auth: Auth::Open,
+            data_dir: None,
             tls: None,
             proxy_protocol: false,
             threads: 0,

@@ -14,7 +14,7 @@ use super::file::{self, Entry};
 use super::key::{Key, Scope, keys};
 use super::limit_keys::LIMITS;
 use super::value::{Given, Value};
-use super::{Config, RequestRates};
+use super::{Auth, Config, RequestRates};
 use crate::TlsFiles;
 
 /// Bytes that AWS takes of one connection in a second.
@@ -34,8 +34,12 @@ pub struct Sources {
 pub struct Settings {
     /// What the server is started with.
     pub config: Config,
-    /// Whether memory only was asked for; without it this version keeps nothing either.
+    /// Where everything durable is, unless memory only was asked for. Default `./bitts-data`.
+    pub data_dir: PathBuf,
+    /// Whether memory only was asked for.
     pub ephemeral: bool,
+    /// Who is let in; none is [`Settings::auth_by_default`].
+    pub auth: Option<Auth>,
     /// Whether rates that nothing sets are AWS's.
     pub aws_rates: bool,
     /// Whether anyone may come in from the network.
@@ -44,8 +48,8 @@ pub struct Settings {
     pub tls_certificate: Option<PathBuf>,
     /// See [`Settings::tls_certificate`].
     pub tls_key: Option<PathBuf>,
-    /// Where a development CA and its certificates are, or are made. Default `./bitts-data/pki`.
-    pub pki_dir: PathBuf,
+    /// See [`Settings::pki_dir`].
+    pub pki_dir: Option<PathBuf>,
     /// Where to write the listeners.
     pub ready_file: Option<PathBuf>,
     /// The filter of the log. Default `info`.
@@ -74,12 +78,14 @@ impl Default for Settings {
                 https: Some(SocketAddr::from(([127, 0, 0, 1], 8843))),
                 ..Config::default()
             },
+            data_dir: PathBuf::from("./bitts-data"),
             ephemeral: false,
+            auth: None,
             aws_rates: false,
             insecure_open_to_network: false,
             tls_certificate: None,
             tls_key: None,
-            pki_dir: PathBuf::from("./bitts-data/pki"),
+            pki_dir: None,
             ready_file: None,
             log: "info".to_owned(),
             origins: BTreeMap::new(),
@@ -117,9 +123,26 @@ impl Settings {
             settings.set(key, &value, origin);
         }
         settings.take_limits_of_profile();
+        settings.config.auth = settings.auth.unwrap_or_else(|| settings.auth_by_default());
+        settings.config.data_dir = (!settings.ephemeral).then(|| settings.data_dir.clone());
         settings.check()?;
         settings.config.tls = settings.tls_files();
         Ok(settings)
+    }
+
+    /// Where a development CA and its certificates are, or are made. Default `pki` in the data
+    /// directory.
+    #[must_use]
+    pub fn pki_dir(&self) -> PathBuf {
+        self.pki_dir.clone().unwrap_or_else(|| self.data_dir.join("pki"))
+    }
+
+    /// Anyone is let in while every listener is on loopback, or where that was asked for.
+    pub(super) fn auth_by_default(&self) -> Auth {
+        let Config { mqtt, mqtts, http, https, .. } = &self.config;
+        let mut listeners = [mqtt, mqtts, http, https].into_iter().flatten();
+        let is_local = listeners.all(|address| address.ip().to_canonical().is_loopback());
+        if is_local || self.insecure_open_to_network { Auth::Open } else { Auth::Enforce }
     }
 
     /// Limits of the core that nothing sets are the profile's, rates are AWS's if asked for.
@@ -208,7 +231,9 @@ impl Settings {
     ) -> Result<(), ConfigError> {
         match address {
             Some(address)
-                if !address.ip().to_canonical().is_loopback() && !self.insecure_open_to_network =>
+                if self.config.auth == Auth::Open
+                    && !address.ip().to_canonical().is_loopback()
+                    && !self.insecure_open_to_network =>
             {
                 let what = format!(
                     "{address} is not on loopback, and auth \"open\" lets anyone in: \

@@ -145,13 +145,7 @@ fn what_is_not_toml_names_its_line() {
 
 #[test]
 fn what_is_not_available_is_refused_from_everywhere() {
-    let expected = "is not available in this version: storage on disk has not landed, everything \
-                    is kept in memory (--ephemeral)";
-    assert_eq!(refusal(&flags(&[("data-dir", "d")])), format!("--data-dir: \"d\" {expected}"));
-    let variable = environment(&[("BITTS_DATA_DIR", "d")]);
-    assert_eq!(refusal(&variable), format!("BITTS_DATA_DIR: \"d\" {expected}"));
-    assert_eq!(file_refusal("data-dir = 'd'"), format!("bitts.toml:1: data-dir: \"d\" {expected}"));
-    let unavailable = [("auth", "enforce"), ("durability", "sync"), ("test-clock", "true")];
+    let unavailable = [("durability", "sync"), ("test-clock", "true")];
     for (name, text) in unavailable {
         let error = refusal(&flags(&[(name, text)]));
         let start = format!("--{name}: \"{text}\" is not available in this version: ");
@@ -164,6 +158,7 @@ fn what_is_available_of_these_is_taken() {
     let words = [("auth", "open"), ("test-clock", "false"), ("ephemeral", "true")];
     let settings = Settings::load(&flags(&words)).expect("valid");
     assert!(settings.ephemeral);
+    assert_eq!(settings.config.data_dir, None);
 }
 
 #[test]
@@ -193,14 +188,17 @@ fn a_certificate_goes_with_its_key() {
 
 #[test]
 fn an_address_of_the_network_needs_a_second_word() {
-    let sources = flags(&[("http", "0.0.0.0:8830")]);
+    let sources = flags(&[("http", "0.0.0.0:8830"), ("auth", "open")]);
     assert_eq!(
         refusal(&sources),
         "--http: 0.0.0.0:8830 is not on loopback, and auth \"open\" lets anyone in: give \
          --insecure-open-to-network too if that is what you want"
     );
     let sources = flags(&[("http", "0.0.0.0:8830"), ("insecure-open-to-network", "true")]);
-    Settings::load(&sources).expect("asked for twice");
+    let settings = Settings::load(&sources).expect("asked for twice");
+    assert_eq!(settings.config.auth, Auth::Open);
+    let settings = Settings::load(&flags(&[("http", "0.0.0.0:8830")])).expect("enforced");
+    assert_eq!(settings.config.auth, Auth::Enforce);
     for loopback in ["127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
         Settings::load(&flags(&[("mqtt", loopback)])).expect(loopback);
     }

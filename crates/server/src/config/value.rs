@@ -106,8 +106,6 @@ pub(super) enum Kind {
     Text(&'static str, fn(&str) -> bool),
     /// One of several words.
     Choice(&'static [&'static str]),
-    /// One of several words, of which only the first is available, and why.
-    Only(&'static [&'static str], &'static str),
     /// Nothing: the setting is not available, and why.
     Missing(&'static str),
     /// Only false: the switch is not available, and why.
@@ -145,11 +143,6 @@ impl Kind {
                 .text()
                 .filter(|text| words.contains(text))
                 .map(|text| Value::Text(text.to_owned())),
-            Self::Only(words, why) => match given.text() {
-                Some(text) if text == words[0] => Some(Value::Text(text.to_owned())),
-                Some(text) if words.contains(&text) => return Err(Refusal::Unavailable(why)),
-                _ => None,
-            },
             Self::Address => match given.text() {
                 Some("off") => Some(Value::Address(None)),
                 text => text.and_then(|text| text.parse().ok()).map(|a| Value::Address(Some(a))),
@@ -177,7 +170,7 @@ impl Kind {
             Self::Switch => "true or false".to_owned(),
             Self::Path => "the name of a file".to_owned(),
             Self::Text(expected, _) => expected.to_owned(),
-            Self::Choice(words) | Self::Only(words, _) => {
+            Self::Choice(words) => {
                 words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" or ")
             }
             Self::Missing(_) => "nothing".to_owned(),
@@ -297,10 +290,8 @@ mod tests {
 
     #[test]
     fn what_is_not_there_yet_is_refused_as_that() {
-        let words = Kind::Only(&["open", "aws"], "later");
-        assert_eq!(words.parse(Given::Bare("aws")), Err(Refusal::Unavailable("later")));
-        let expected = Refusal::Expected("\"open\" or \"aws\"".into());
-        assert_eq!(words.parse(Given::Bare("shut")), Err(expected));
+        let missing = Kind::Missing("later").parse(Given::Bare("x"));
+        assert_eq!(missing, Err(Refusal::Unavailable("later")));
         assert_eq!(
             Kind::MissingSwitch("later").parse(Given::Boolean(false)),
             Ok(Value::Switch(false))

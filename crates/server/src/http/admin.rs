@@ -4,15 +4,21 @@ use std::sync::atomic::Ordering;
 
 use bitts_aws::api::{Connection, next_token};
 use bitts_aws::error::{ApiError, ErrorKind};
+use bitts_aws::sigv4;
 use bitts_broker::command::{Command, Reply};
 use hyper::body::Incoming;
+use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use serde::Serialize;
 
 use super::Front;
 use super::answer::{Answer, Trace};
+use super::authenticate::Door;
 use super::data_plane::{connection, unavailable};
 use crate::{metrics, sys};
+
+/// Services that requests to our own paths are signed for.
+const OUR_SERVICES: &[&str] = &["iot", sigv4::SERVICE_DATA, sigv4::SERVICE_GATEWAY];
 
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -49,10 +55,19 @@ struct Health {
 }
 
 impl Front {
-    pub(super) async fn admin(&self, request: &Request<Incoming>, trace: &Trace) -> Answer {
-        let path = request.uri().path();
-        if path == "/bitts/v1/throttle" && request.method() == Method::POST {
-            return match self.throttle_next(request.uri().query()) {
+    pub(super) async fn admin(
+        &self,
+        request: Request<Incoming>,
+        trace: &Trace,
+        door: &Door,
+    ) -> Answer {
+        let (head, _) = request.into_parts();
+        let path = head.uri.path();
+        if let Err(error) = self.may_administer(&head, door) {
+            return Answer::error(&error, trace);
+        }
+        if path == "/bitts/v1/throttle" && head.method == Method::POST {
+            return match self.throttle_next(head.uri.query()) {
                 Ok(()) => Answer::empty(trace),
                 Err(error) => Answer::error(&error, trace),
             };
@@ -64,7 +79,7 @@ impl Front {
                 trace,
             );
         }
-        if request.method() != Method::GET && request.method() != Method::HEAD {
+        if head.method != Method::GET && head.method != Method::HEAD {
             let message = "The path does not know this method";
             return Answer::error(&ApiError::new(ErrorKind::MethodNotAllowed, message), trace);
         }
@@ -75,11 +90,24 @@ impl Front {
                 health(if is_ready { "ready" } else { "stopping" }, is_ready, trace)
             }
             "/metrics" => self.metrics(trace).await,
-            _ => match self.list_connections(request.uri().query(), trace).await {
+            _ => match self.list_connections(head.uri.query(), trace).await {
                 Ok(answer) => answer,
                 Err(error) => Answer::error(&error, trace),
             },
         }
+    }
+
+    /// Health is for everybody; everything else of ours needs an action of its own.
+    fn may_administer(&self, head: &Parts, door: &Door) -> Result<(), ApiError> {
+        let action = match head.uri.path() {
+            "/health/live" | "/health/ready" => return Ok(()),
+            "/metrics" => "bitts:GetMetrics",
+            "/bitts/v1/throttle" => "bitts:ThrottleNext",
+            "/bitts/v1/connections" => "bitts:ListConnections",
+            // There is no such path, which only who may do everything learns.
+            _ => "bitts:Unknown",
+        };
+        self.authenticate(door, head, &[], OUR_SERVICES)?.may_do(action)
     }
 
     /// Makes the next requests to the data plane throttle: `calls`, and `operation` for one only.

@@ -5,19 +5,23 @@
 
 use bitts_aws::api::{
     self, Connection, GetConnection, ListRetainedMessages, ListSubscriptions, Operation,
-    RetainedMessage, RetainedPage, RetainedSummary, Subscription, SubscriptionPage, next_token,
+    RetainedMessage, RetainedPage, RetainedSummary, Route, Subscription, SubscriptionPage,
+    next_token,
 };
 use bitts_aws::error::{ApiError, ErrorKind};
+use bitts_aws::sigv4;
 use bitts_broker::command::{Command, ConnectionInfo, Reply};
 use bitts_broker::{Message, NewMessage};
 use bitts_mqtt::{PublishProperties, QoS, UserPropertiesBuf};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Incoming};
+use hyper::http::request::Parts;
 use hyper::{HeaderMap, Request};
 
 use super::Front;
 use super::answer::{Answer, Trace};
+use super::authenticate::Door;
 use super::throttle::too_many;
 
 /// hyper's headers as the contract reads them.
@@ -31,7 +35,12 @@ impl api::Headers for RequestHeaders<'_> {
 
 impl Front {
     /// Answers a request that is not one of our own paths.
-    pub(super) async fn data_plane(&self, request: Request<Incoming>, trace: &Trace) -> Answer {
+    pub(super) async fn data_plane(
+        &self,
+        request: Request<Incoming>,
+        trace: &Trace,
+        door: &Door,
+    ) -> Answer {
         let (head, body) = request.into_parts();
         let route = match api::route(head.method.as_str(), head.uri.path()) {
             Ok(route) => route,
@@ -44,12 +53,7 @@ impl Front {
         let operation = route.operation;
         let (answer, is_read) = match self.read_body(body).await {
             Ok(payload) => {
-                let headers = RequestHeaders(&head.headers);
-                let query = head.uri.query();
-                let asked = api::Request::parse(&route, query, &headers, payload.len());
-                let asked = asked.and_then(|asked| {
-                    self.throttle.check(operation, self.clock.now().moment).map(|()| asked)
-                });
+                let asked = self.allowed(&route, &head, &payload, door);
                 let outcome = match asked {
                     Ok(asked) => self.perform(asked, payload, trace).await,
                     Err(error) => Err(error),
@@ -60,6 +64,22 @@ impl Front {
         };
         self.counters.answered(Some(operation), answer.status());
         if is_read { answer } else { answer.closing() }
+    }
+
+    /// The request, if whoever sends it may, it is valid, and it is not one too many.
+    fn allowed(
+        &self,
+        route: &Route,
+        head: &Parts,
+        payload: &[u8],
+        door: &Door,
+    ) -> Result<api::Request, ApiError> {
+        let query = head.uri.query();
+        self.authenticate(door, head, payload, sigv4::SERVICES)?.may(route, query)?;
+        let headers = RequestHeaders(&head.headers);
+        let asked = api::Request::parse(route, query, &headers, payload.len())?;
+        self.throttle.check(route.operation, self.clock.now().moment)?;
+        Ok(asked)
     }
 
     async fn read_body(&self, body: Incoming) -> Result<Bytes, ApiError> {

@@ -13,12 +13,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
+use super::authenticate::Door;
 use super::guard::{Guard, Watch};
 use super::{Front, upgrade};
 use crate::layers::Layers;
 use crate::metrics::Refusal;
 use crate::proxy::Preamble;
-use crate::tls::{ALPN_MQTT, ALPN_MQTT_CERTIFICATE, Tls};
+use crate::tls::{ALPN_MQTT, ALPN_MQTT_CERTIFICATE, Tls, certificate_id};
 
 /// A connection without a request is kept this long.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
@@ -89,7 +90,15 @@ impl Listener {
                         let peer = Peer { stream, source };
                         match (peer.introduced(is_proxied, &front).await, tls) {
                             (None, _) => {}
-                            (Some(peer), None) => serve(peer, front, stopped).await,
+                            (Some(peer), None) => {
+                                let door = Door {
+                                    source: peer.source,
+                                    local_port: local_port(&peer.stream),
+                                    is_secure: false,
+                                    certificate: None,
+                                };
+                                serve(peer, door, front, stopped).await;
+                            }
                             (Some(peer), Some(tls)) => {
                                 shake_hands(peer, front, &tls, stopped).await;
                             }
@@ -111,12 +120,16 @@ async fn stop_is_asked(stopped: &mut watch::Receiver<bool>) {
     drop(stopped.wait_for(|stopped| *stopped).await);
 }
 
+fn local_port(stream: &TcpStream) -> u16 {
+    stream.local_addr().map_or(0, |address| address.port())
+}
+
 /// Speaks HTTP until either side has enough.
-async fn serve<S>(peer: Peer<S>, front: Arc<Front>, mut stopped: watch::Receiver<bool>)
+async fn serve<S>(peer: Peer<S>, door: Door, front: Arc<Front>, mut stopped: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let watch = Arc::new(Watch::default());
+    let (watch, door) = (Arc::new(Watch::default()), Arc::new(door));
     let io = TokioIo::new(Guard::new(peer, Arc::clone(&watch), front.limits.http_timeout));
     let limits = &front.limits;
     let connection = http1::Builder::new()
@@ -128,8 +141,9 @@ where
             io,
             service_fn(|request| {
                 let (front, watch) = (Arc::clone(&front), Arc::clone(&watch));
+                let door = Arc::clone(&door);
                 async move {
-                    let response = front.answer(request, &watch).await;
+                    let response = front.answer(request, &watch, &door).await;
                     watch.end();
                     Ok::<_, Infallible>(response)
                 }
@@ -166,8 +180,17 @@ async fn shake_hands(
     if matches!(stream.get_ref().1.alpn_protocol(), Some(ALPN_MQTT | ALPN_MQTT_CERTIFICATE)) {
         let (stream, tls) = stream.into_inner();
         let layers = Layers::tls(Box::new(tls));
-        upgrade::move_to_shard(Peer { stream, source }, layers, &[], &front.mesh, front.clock);
+        let peer = Peer { stream, source };
+        upgrade::move_to_shard((peer, None), layers, &[], &front.mesh, front.clock);
     } else {
-        serve(Peer { stream, source }, front, stopped).await;
+        let (tcp, tls) = stream.get_ref();
+        let certificate = tls.peer_certificates().and_then(|chain| chain.first());
+        let door = Door {
+            source,
+            local_port: local_port(tcp),
+            is_secure: true,
+            certificate: certificate.map(|it| certificate_id(it)),
+        };
+        serve(Peer { stream, source }, door, front, stopped).await;
     }
 }

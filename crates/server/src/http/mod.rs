@@ -6,6 +6,7 @@
 
 mod admin;
 mod answer;
+mod authenticate;
 mod data_plane;
 mod guard;
 mod listener;
@@ -26,6 +27,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Semaphore, watch};
 
 use self::answer::{Answer, Response, Trace};
+use self::authenticate::Door;
 use self::guard::Watch;
 use self::listener::Listener;
 pub use self::throttle::RequestRates;
@@ -34,6 +36,7 @@ use crate::clock::Clock;
 use crate::config::{Config, ServerLimits};
 use crate::mesh::Mesh;
 use crate::metrics::Counters;
+use crate::registry::Directory;
 use crate::sys;
 use crate::tls::Tls;
 
@@ -52,6 +55,7 @@ pub(crate) struct Front {
     limits: ServerLimits,
     clock: Clock,
     throttle: Throttle,
+    directory: Arc<Directory>,
     is_stopping: AtomicBool,
 }
 
@@ -69,6 +73,7 @@ pub(crate) fn start(
     config: &Config,
     mesh: Mesh,
     counters: Arc<Counters>,
+    directory: Arc<Directory>,
     clock: Clock,
 ) -> io::Result<Running> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -79,7 +84,7 @@ pub(crate) fn start(
     let limits = config.server_limits.clone();
     let is_stopping = AtomicBool::new(false);
     let throttle = Throttle::new(config.request_rates.clone());
-    let front = Arc::new(Front { mesh, counters, limits, clock, throttle, is_stopping });
+    let front = Arc::new(Front { mesh, counters, limits, clock, throttle, directory, is_stopping });
     let (stopping, stopped) = watch::channel(false);
     let inside = runtime.enter();
     let room = Arc::new(Semaphore::new(front.limits.http_connections_max));
@@ -146,7 +151,7 @@ impl Running {
 
 impl Front {
     /// Answers one request. What is not ours is the data plane's, so unknown paths get AWS's 404.
-    async fn answer(&self, request: Request<Incoming>, watch: &Watch) -> Response {
+    async fn answer(&self, request: Request<Incoming>, watch: &Watch, door: &Door) -> Response {
         let trace = Trace::new();
         let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
         if let Some((status, message)) = self.refuse_head(&request, watch.begin()) {
@@ -162,11 +167,11 @@ impl Front {
         } else if request.uri().path() == upgrade::PATH {
             self.upgrade(request, &trace)
         } else if admin::owns(request.uri().path()) {
-            let answer = self.admin(&request, &trace).await;
+            let answer = self.admin(request, &trace, door).await;
             self.counters.answered(None, answer.status());
             answer
         } else {
-            self.data_plane(request, &trace).await
+            self.data_plane(request, &trace, door).await
         };
         let is_upgraded = answer.status() == 101;
         if is_chunked && !is_upgraded { answer.closing() } else { answer }.into_response()

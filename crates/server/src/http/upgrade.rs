@@ -6,12 +6,14 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bitts_aws::error::{ApiError, ErrorKind};
-use bitts_broker::ShardId;
+use bitts_aws::sigv4;
+use bitts_broker::{Proof, ShardId};
 use hyper::body::Incoming;
 use hyper::header::{
     CONNECTION, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
     UPGRADE,
 };
+use hyper::http::request::Parts;
 use hyper::upgrade::Upgraded;
 use hyper::{HeaderMap, Method, Request, StatusCode, Version};
 use hyper_util::rt::TokioIo;
@@ -34,8 +36,9 @@ pub(super) const PATH: &str = "/mqtt";
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
 impl Front {
-    pub(super) fn upgrade(&self, mut request: Request<Incoming>, trace: &Trace) -> Answer {
-        let answer = match check(&request) {
+    pub(super) fn upgrade(&self, request: Request<Incoming>, trace: &Trace) -> Answer {
+        let (head, body) = request.into_parts();
+        let answer = match check(&head).map(|key| (key, self.prove(&head))) {
             Err((status, message)) => {
                 let error = ApiError::new(ErrorKind::InvalidRequest, message);
                 let answer = Answer::error(&error, trace).with_status(status);
@@ -46,13 +49,15 @@ impl Front {
                     answer
                 }
             }
-            Ok(key) => {
+            // Whoever may not is not let in (contract `mqtt-broker.md` §1.1).
+            Ok((_, Err(error))) => Answer::error(&error, trace),
+            Ok((key, Ok(proof))) => {
                 let key = tungstenite::handshake::derive_accept_key(key.as_bytes());
                 let (mesh, clock) = (self.mesh.clone(), self.clock);
-                let upgraded = hyper::upgrade::on(&mut request);
+                let upgraded = hyper::upgrade::on(Request::from_parts(head, body));
                 tokio::spawn(async move {
                     match upgraded.await {
-                        Ok(upgraded) => hand_over(upgraded, &mesh, clock),
+                        Ok(upgraded) => hand_over(upgraded, proof, &mesh, clock),
                         Err(error) => tracing::debug!(%error, "an upgrade broke"),
                     }
                 });
@@ -62,12 +67,24 @@ impl Front {
         self.counters.answered(None, answer.status());
         answer
     }
+
+    /// Who asks for the connection: by its signature, if it has one. A certificate is looked at
+    /// when its CONNECT is there, as is a user name.
+    fn prove(&self, head: &Parts) -> Result<Option<Proof>, ApiError> {
+        if !self.directory.is_enforced() {
+            return Ok(None);
+        }
+        let registry = self.directory.current();
+        let unix_ms = self.clock.now().unix_ms;
+        let signer = self.signer(&registry, head, &[], (sigv4::SERVICES, unix_ms))?;
+        Ok(signer.map(Proof::Identity))
+    }
 }
 
 /// The key of a valid handshake, or what it lacks.
-fn check(request: &Request<Incoming>) -> Result<String, (StatusCode, &'static str)> {
-    let headers = request.headers();
-    if request.method() != Method::GET || request.version() < Version::HTTP_11 {
+fn check(head: &Parts) -> Result<String, (StatusCode, &'static str)> {
+    let headers = &head.headers;
+    if head.method != Method::GET || head.version < Version::HTTP_11 {
         return Err((StatusCode::BAD_REQUEST, "A WebSocket begins with GET in HTTP/1.1"));
     }
     if !has_token(headers, UPGRADE, "websocket") || !has_token(headers, CONNECTION, "upgrade") {
@@ -101,11 +118,11 @@ fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
 }
 
 /// Moves an upgraded connection, in TLS or not, to a shard.
-fn hand_over(upgraded: Upgraded, mesh: &Mesh, clock: Clock) {
+fn hand_over(upgraded: Upgraded, proof: Option<Proof>, mesh: &Mesh, clock: Clock) {
     match upgraded.downcast::<TokioIo<Guard<TcpStream>>>() {
         Ok(parts) => {
             let peer = parts.io.into_inner().into_peer();
-            move_to_shard(peer, Layers::websocket(None), &parts.read_buf, mesh, clock);
+            move_to_shard((peer, proof), Layers::websocket(None), &parts.read_buf, mesh, clock);
         }
         Err(upgraded) => {
             let Ok(parts) = upgraded.downcast::<TokioIo<Guard<TlsStream<TcpStream>>>>() else {
@@ -115,14 +132,15 @@ fn hand_over(upgraded: Upgraded, mesh: &Mesh, clock: Clock) {
             let Peer { stream, source } = parts.io.into_inner().into_peer();
             let (stream, tls) = stream.into_inner();
             let layers = Layers::websocket(Some(Box::new(tls)));
-            move_to_shard(Peer { stream, source }, layers, &parts.read_buf, mesh, clock);
+            let peer = Peer { stream, source };
+            move_to_shard((peer, proof), layers, &parts.read_buf, mesh, clock);
         }
     }
 }
 
 /// Moves a connection to a shard; `early` was read of it, below the WebSocket.
 pub(super) fn move_to_shard(
-    peer: Peer<TcpStream>,
+    (peer, proof): (Peer<TcpStream>, Option<Proof>),
     mut layers: Layers,
     early: &[u8],
     mesh: &Mesh,
@@ -142,6 +160,7 @@ pub(super) fn move_to_shard(
     early.truncate(len);
     let mut conn = Conn::new(stream, source, Some(Box::new(layers)), clock.now().moment);
     conn.partial = early;
+    conn.proof = proof.map(Box::new);
     let shards = mesh.inboxes.len();
     let shard = ShardId((NEXT.fetch_add(1, Ordering::Relaxed) % shards) as u8);
     if let Some(inbox) = mesh.inbox(shard) {

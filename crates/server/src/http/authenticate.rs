@@ -1,0 +1,201 @@
+//! Who sends a request and whether they may: asked before anything of it is looked at that could
+//! tell whether something exists.
+//!
+//! A request is signed with an access key (Signature Version 4, in headers or in the query), or
+//! comes over TLS with a client certificate, or says an access key and its secret by HTTP Basic on
+//! our own paths, or has no credential at all. Contract `data-plane-http.md` §3, §6 and §7.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bitts_aws::api::{Permission, Route};
+use bitts_aws::error::{ApiError, ErrorKind};
+use bitts_aws::policy::{Action, Context, Origin, Request as Asked};
+use bitts_aws::registry::{Grant, Identity, Registry};
+use bitts_aws::sigv4::{self, ExpectedScope, Presented, SignedRequest};
+use hyper::HeaderMap;
+use hyper::header::{AUTHORIZATION, HOST};
+use hyper::http::request::Parts;
+
+use super::Front;
+
+/// Where requests come in.
+#[derive(Clone, Debug)]
+pub(super) struct Door {
+    /// The client's address.
+    pub(super) source: SocketAddr,
+    /// Our port.
+    pub(super) local_port: u16,
+    /// Through TLS.
+    pub(super) is_secure: bool,
+    /// SHA-256 of the certificate that the client proved to hold the key of.
+    pub(super) certificate: Option<[u8; 32]>,
+}
+
+/// Who sends a request.
+#[derive(Debug)]
+pub(super) enum Caller {
+    /// Nobody asks.
+    Anyone,
+    /// Known, with what it may do.
+    Known(Box<Known>),
+}
+
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) identity: Identity,
+    pub(super) grant: Grant,
+    registry: Arc<Registry>,
+    origin: Origin,
+    unix_ms: u64,
+}
+
+fn forbidden() -> ApiError {
+    ApiError::new(ErrorKind::Forbidden, "Forbidden")
+}
+
+impl Front {
+    /// Who sends a request, signed for one of these services.
+    pub(super) fn authenticate(
+        &self,
+        door: &Door,
+        head: &Parts,
+        body: &[u8],
+        services: &[&str],
+    ) -> Result<Caller, ApiError> {
+        if !self.directory.is_enforced() {
+            return Ok(Caller::Anyone);
+        }
+        let registry = self.directory.current();
+        let unix_ms = self.clock.now().unix_ms;
+        let identity = match self.signer(&registry, head, body, (services, unix_ms))? {
+            Some(identity) => identity,
+            None => match (basic(door, &registry, &head.headers)?, door.certificate) {
+                (Some(identity), _) => identity,
+                (None, Some(certificate)) => Identity::Certificate(certificate),
+                (None, None) => Identity::Anonymous,
+            },
+        };
+        self.known(door, head, identity, registry)
+    }
+
+    /// What somebody who proved who they are may do.
+    pub(super) fn known(
+        &self,
+        door: &Door,
+        head: &Parts,
+        identity: Identity,
+        registry: Arc<Registry>,
+    ) -> Result<Caller, ApiError> {
+        let unix_ms = self.clock.now().unix_ms;
+        let grant = registry.grant(&identity, None, unix_ms).map_err(|_| forbidden())?;
+        let mut origin = Origin::new(door.source.ip(), door.local_port, door.is_secure);
+        if let Some(host) = head.headers.get(HOST).and_then(|host| host.to_str().ok()) {
+            origin = origin.with_domain_name(host.split(':').next().unwrap_or_default());
+        }
+        Ok(Caller::Known(Box::new(Known { identity, grant, registry, origin, unix_ms })))
+    }
+
+    /// Whose signature a request has, if it has one.
+    pub(super) fn signer(
+        &self,
+        registry: &Registry,
+        head: &Parts,
+        body: &[u8],
+        (services, unix_ms): (&[&str], u64),
+    ) -> Result<Option<Identity>, ApiError> {
+        let headers: Vec<(&str, &[u8])> =
+            head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        let is_basic = has_scheme(&head.headers, "Basic ");
+        let request = SignedRequest {
+            method: head.method.as_str(),
+            path: head.uri.path(),
+            query: head.uri.query().unwrap_or_default(),
+            headers: &headers,
+            payload_sha256: sigv4::payload_sha256(body),
+        };
+        let presented = match Presented::parse(&request) {
+            Ok(Some(presented)) => presented,
+            Ok(None) => return Ok(None),
+            Err(_) if is_basic => return Ok(None),
+            Err(error) => return Err(invalid_signature(&error.to_string())),
+        };
+        let id = presented.scope.access_key_id.as_str();
+        let key = registry.access_key(id).ok_or_else(forbidden)?;
+        let expected = ExpectedScope { region: None, services };
+        let secret = key.secret.expose();
+        sigv4::verify(&presented, &request, secret, expected, unix_ms / 1_000)
+            .map_err(|mismatch| invalid_signature(&mismatch.to_string()))?;
+        let is_token_right = match (&key.session_token, &presented.session_token) {
+            (None, None) => true,
+            (Some(token), Some(presented)) => token.is(presented),
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if is_token_right { Ok(Some(Identity::AccessKey(id.into()))) } else { Err(forbidden()) }
+    }
+}
+
+impl Caller {
+    /// Whether an operation of the data plane is allowed.
+    pub(super) fn may(&self, route: &Route, query: Option<&str>) -> Result<(), ApiError> {
+        let Self::Known(known) = self else { return Ok(()) };
+        let permission = Permission::of(route, query, known.registry.scope());
+        let authority = known.grant.rights.authority();
+        let decision = permission.decide(known.context(), |asked| authority.decide(asked));
+        if decision.is_allowed() { Ok(()) } else { Err(forbidden()) }
+    }
+
+    /// Whether an action on no resource is allowed: those of our own paths.
+    pub(super) fn may_do(&self, action: &str) -> Result<(), ApiError> {
+        let Self::Known(known) = self else { return Ok(()) };
+        let action = Action::Named(action);
+        let asked = Asked { action, resource: None, context: known.context() };
+        let is_allowed = known.grant.rights.authority().decide(&asked).is_allowed();
+        if is_allowed { Ok(()) } else { Err(forbidden()) }
+    }
+}
+
+impl Known {
+    pub(super) fn context(&self) -> Context<'_> {
+        Context {
+            principal: &self.grant.principal,
+            connection: None,
+            origin: Some(&self.origin),
+            unix_seconds: Some(self.unix_ms / 1_000),
+        }
+    }
+}
+
+fn invalid_signature(why: &str) -> ApiError {
+    ApiError::new(ErrorKind::InvalidSignature, format!("The signature does not hold: {why}"))
+}
+
+fn has_scheme(headers: &HeaderMap, scheme: &str) -> bool {
+    let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    value
+        .and_then(|value| value.get(..scheme.len()))
+        .is_some_and(|it| it.eq_ignore_ascii_case(scheme))
+}
+
+/// An access key and its secret in the clear: only through TLS or from this machine, for what
+/// cannot sign, such as a collector of metrics.
+fn basic(
+    door: &Door,
+    registry: &Registry,
+    headers: &HeaderMap,
+) -> Result<Option<Identity>, ApiError> {
+    if !has_scheme(headers, "Basic ") {
+        return Ok(None);
+    }
+    let is_private = door.is_secure || door.source.ip().to_canonical().is_loopback();
+    let value = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let encoded = value.and_then(|value| value.get("Basic ".len()..)).filter(|_| is_private);
+    let decoded = encoded
+        .and_then(|text| data_encoding::BASE64.decode(text.trim().as_bytes()).ok())
+        .and_then(|bytes| String::from_utf8(bytes).ok());
+    let (id, secret) =
+        decoded.as_deref().and_then(|text| text.split_once(':')).ok_or_else(forbidden)?;
+    let key = registry.access_key(id).ok_or_else(forbidden)?;
+    let is_right = key.secret.is(secret) && key.session_token.is_none();
+    if is_right { Ok(Some(Identity::AccessKey(id.into()))) } else { Err(forbidden()) }
+}
