@@ -1,7 +1,8 @@
-//! The AWS IoT data plane contract as pure code: API shapes and errors, Signature Version 4,
+//! The AWS IoT contract as pure code: API shapes and errors, Signature Version 4,
 //! events.
 
 pub mod api;
+pub mod control;
 pub mod error;
 pub mod events;
 pub mod policy;

@@ -99,6 +99,13 @@ impl Rights {
     }
 }
 
+/// What binds a device.
+pub(crate) struct Bound {
+    pub(crate) policies: Vec<Arc<Policy>>,
+    pub(crate) thing: Option<Thing>,
+    pub(crate) is_exclusive: bool,
+}
+
 /// Why somebody may do nothing at all.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refused {
@@ -175,20 +182,33 @@ impl Registry {
         principal_identifier: String,
         client_id: Option<&str>,
     ) -> Grant {
-        let (thing, exclusive_thing) = match self.thing_of(target, client_id) {
-            Some((name, record, is_exclusive)) => (Some((name, record)), is_exclusive),
-            None => (None, false),
-        };
+        let Bound { policies, thing, is_exclusive: exclusive_thing } =
+            self.bound(target, client_id);
+        let rights = Rights::Policies(policies);
+        Grant { principal, rights, thing, exclusive_thing, principal_identifier }
+    }
+
+    /// What binds a device: its own policies, its thing, and the policies of the thing's groups.
+    pub(crate) fn bound(&self, target: &str, client_id: Option<&str>) -> Bound {
         let mut policies = Vec::new();
         self.collect(target, &mut policies);
-        if let Some((name, _)) = thing {
-            for group in self.groups_of(name) {
-                self.collect(&format!("thinggroup/{group}"), &mut policies);
-            }
+        let Some((name, record, is_exclusive)) = self.thing_of(target, client_id) else {
+            return Bound { policies, thing: None, is_exclusive: false };
+        };
+        self.collect_of_thing(name, &mut policies);
+        let thing = Thing {
+            name: name.to_owned(),
+            type_name: record.type_name.clone(),
+            attributes: record.attributes.clone(),
+        };
+        Bound { policies, thing: Some(thing), is_exclusive }
+    }
+
+    /// Adds the policies of the groups that a thing is in.
+    pub(crate) fn collect_of_thing(&self, thing: &str, into: &mut Vec<Arc<Policy>>) {
+        for group in self.groups_of(thing) {
+            self.collect(&format!("thinggroup/{group}"), into);
         }
-        let rights = Rights::Policies(policies);
-        let thing = thing.map(|(name, record)| for_policies(name, record));
-        Grant { principal, rights, thing, exclusive_thing, principal_identifier }
     }
 
     /// The thing that a principal speaks for, and whether for it alone.
@@ -208,22 +228,35 @@ impl Registry {
     }
 
     /// The groups that a thing is in, each before the groups above it, each once.
-    pub(super) fn groups_of(&self, thing: &str) -> Vec<&str> {
+    pub(crate) fn groups_of(&self, thing: &str) -> Vec<&str> {
         let mut found: Vec<&str> = Vec::new();
-        for (group, ()) in self.members.with(thing) {
-            let mut next = Some(group);
-            while let Some(group) = next
-                && !found.contains(&group)
-            {
-                found.push(group);
-                next = named(&self.thing_groups, group).and_then(|it| it.parent.as_deref());
-            }
+        for (group, _) in self.members.with(thing) {
+            self.climb(Some(group), &mut found);
         }
         found
     }
 
+    /// The groups above a group, the nearest first.
+    pub(crate) fn groups_above(&self, group: &str) -> Vec<&str> {
+        let mut found = Vec::new();
+        let group = named(&self.thing_groups, group);
+        self.climb(group.and_then(|group| group.parent.as_deref()), &mut found);
+        found
+    }
+
+    /// Adds a group and those above it, up to one that is there already.
+    fn climb<'a>(&'a self, from: Option<&'a str>, into: &mut Vec<&'a str>) {
+        let mut next = from;
+        while let Some(group) = next
+            && !into.contains(&group)
+        {
+            into.push(group);
+            next = named(&self.thing_groups, group).and_then(|it| it.parent.as_deref());
+        }
+    }
+
     /// Adds the policies on a target that are not there yet.
-    pub(super) fn collect(&self, target: &str, into: &mut Vec<Arc<Policy>>) {
+    pub(crate) fn collect(&self, target: &str, into: &mut Vec<Arc<Policy>>) {
         for policy in self.attachments.of(target).filter_map(|(name, _)| self.policy(name)) {
             if !into.iter().any(|known| Arc::ptr_eq(known, policy)) {
                 into.push(Arc::clone(policy));
@@ -284,15 +317,6 @@ fn grant_authorized(said: &Authorized, unix_ms: u64) -> Result<Grant, Refused> {
         exclusive_thing: false,
         principal_identifier: said.principal_id.clone(),
     })
-}
-
-/// A thing as policies see it.
-pub(super) fn for_policies(name: &str, record: &ThingRecord) -> Thing {
-    Thing {
-        name: name.to_owned(),
-        type_name: record.type_name.clone(),
-        attributes: record.attributes.clone(),
-    }
 }
 
 #[cfg(test)]

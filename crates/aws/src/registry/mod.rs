@@ -29,7 +29,6 @@ pub use record::{
     AccessKey, Attributes, Authorizer, CaCertificate, Certificate, CertificateFacts,
     CertificateStatus, PolicyRecord, PolicyVersion, Secret, Thing, ThingGroup, ThingType, User,
 };
-pub(crate) use row::Record;
 pub use row::{LoadError, Row, Table};
 
 /// Bounds of the registry. AWS's, where AWS has one.

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::Value;
 use thiserror::Error;
 
 use super::map::Map;
@@ -15,7 +14,7 @@ use super::record::{
     AccessKey, Authorizer, CaCertificate, Certificate, PolicyRecord, Thing, ThingGroup, ThingType,
     User,
 };
-use super::{Attachment, Principal, Registry, RegistryLimits, Settings, Tags};
+use super::{Linked, Principal, Registry, RegistryLimits, Settings, Tags};
 use crate::policy::{ArnScope, MalformedPolicy, Policy};
 
 macro_rules! tables {
@@ -108,7 +107,7 @@ pub enum LoadError {
 }
 
 /// A kind of record that a map of the registry holds.
-pub(super) trait Record: Clone + DeserializeOwned + Serialize {
+pub(crate) trait Record: Clone + DeserializeOwned + Serialize {
     const TABLE: Table;
 
     fn map(registry: &Registry) -> &Map<Arc<str>, Arc<Self>>;
@@ -224,15 +223,15 @@ impl Registry {
             Table::Tags => self.apply_record::<Tags>(row),
             Table::Member => {
                 let (group, thing) = halves(row)?;
-                match value::<Value>(row)? {
-                    Some(_) => self.members.insert(group, thing, ()),
+                match value::<Linked>(row)? {
+                    Some(it) => self.members.insert(group, thing, it),
                     None => drop(self.members.remove(group, thing)),
                 }
                 Ok(())
             }
             Table::Attachment => {
                 let (target, policy) = halves(row)?;
-                match value::<Attachment>(row)? {
+                match value::<Linked>(row)? {
                     Some(it) => self.attachments.insert(target, policy, it),
                     None => drop(self.attachments.remove(target, policy)),
                 }
