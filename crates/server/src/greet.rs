@@ -14,6 +14,7 @@ use bitts_mqtt::{Connect, ConnectVersion, Packet, ProtocolVersion};
 
 use crate::config::ServerLimits;
 use crate::conn::Phase;
+use crate::identify::Credentials;
 use crate::metrics::Refusal;
 use crate::worker::Worker;
 
@@ -106,6 +107,8 @@ pub(crate) enum Greeted {
     Taken(usize),
     /// The client belongs to another shard.
     For(ShardId),
+    /// Who it is takes longer than a turn; then it goes to its owner.
+    Identify(Box<Credentials>, ShardId),
     /// Not something to answer.
     Refused(Refusal),
 }
@@ -138,6 +141,9 @@ impl Worker {
                 } else {
                     self.mesh.placement.owner_of(connect.client_id)
                 };
+                if let Some(credentials) = self.credentials_to_check(conn, &connect) {
+                    return Greeted::Identify(Box::new(credentials), owner);
+                }
                 if owner != self.id {
                     return Greeted::For(owner);
                 }
@@ -150,6 +156,15 @@ impl Worker {
             }
         }
         Greeted::Taken(frame.len)
+    }
+
+    /// What is to be looked at of a CONNECT, unless its client proved already who it is: by a
+    /// certificate or the signature of its WebSocket.
+    fn credentials_to_check(&mut self, id: ConnId, connect: &Connect<'_>) -> Option<Credentials> {
+        self.identify.as_ref()?;
+        let conn = self.conn(id).filter(|conn| conn.proof.is_none())?;
+        let certificate = conn.layers.as_ref().and_then(|layers| layers.certificate());
+        if certificate.is_some() { None } else { Credentials::of(connect) }
     }
 
     fn enter(&mut self, conn: ConnId, connect: &Connect<'_>) {

@@ -12,6 +12,7 @@ mod flush;
 pub mod fuzzing;
 mod greet;
 mod http;
+mod identify;
 mod layers;
 mod listen;
 mod memory;
@@ -36,16 +37,27 @@ use bitts_aws::policy::ArnScope;
 use bitts_aws::registry::{Registry, RegistryLimits};
 use bitts_broker::{Interest, Placement, SHARDS_MAX, Shard, ShardId};
 use mio::{Poll, Waker};
+use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::config::Auth;
 pub use crate::config::Config;
+use crate::identify::Pending;
 use crate::mesh::{Inbox, Mesh};
 use crate::metrics::Counters;
 use crate::registry::Directory;
 use crate::tls::Tls;
 pub use crate::tls::{TlsError, TlsFiles};
 use crate::worker::{Listener, Parts, WAKER, Worker};
+
+/// Connections that may wait to be identified; one more is closed.
+const IDENTIFYING_MAX: usize = 4_096;
+
+/// What shards need to decide who may do what.
+struct CoreParts {
+    registry: Option<Arc<Registry>>,
+    identify: Option<mpsc::Sender<Pending>>,
+}
 
 /// Where a server can be reached.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -125,10 +137,19 @@ impl Server {
         let registry = Arc::new(registry(config)?);
         let directory = Arc::new(Directory::new(Arc::clone(&registry), mesh.clone(), is_enforced));
         let registry = is_enforced.then_some(registry);
-        let shards = start_shards(config, &mesh, polls, sockets, &counters, (clock, registry))?;
+        let (identify, pending) = mpsc::channel(IDENTIFYING_MAX);
+        let core = CoreParts { registry, identify: is_enforced.then_some(identify) };
+        let shards = start_shards(config, &mesh, polls, sockets, &counters, (clock, core))?;
         let fronts = http.map(|socket| (socket, None));
         let fronts = fronts.into_iter().chain(https.map(|socket| (socket, tls.clone())));
-        let http = http::start(fronts.collect(), config, mesh.clone(), counters, directory, clock)?;
+        let http = http::start(
+            fronts.collect(),
+            config,
+            mesh.clone(),
+            counters,
+            (directory, pending),
+            clock,
+        )?;
         if let Some(tls) = &tls {
             http.watch_files(Arc::clone(tls));
         }
@@ -242,7 +263,7 @@ fn start_shards(
     polls: Vec<Poll>,
     sockets: Vec<Vec<Listener>>,
     counters: &Arc<Counters>,
-    (clock, registry): (Clock, Option<Arc<Registry>>),
+    (clock, core): (Clock, CoreParts),
 ) -> io::Result<Vec<JoinHandle<io::Result<()>>>> {
     let (core_limits, server_limits) = memory::divide(config);
     let limits = Arc::new(server_limits);
@@ -254,7 +275,7 @@ fn start_shards(
         let mut shard = Shard::new(id, mesh.placement, shard_limits.clone(), interest)
             .with_profile(config.profile)
             .with_rates(config.rates.clone());
-        if let Some(registry) = &registry {
+        if let Some(registry) = &core.registry {
             shard = shard.with_registry(Arc::clone(registry));
         }
         let worker = Worker::new(Parts {
@@ -268,6 +289,7 @@ fn start_shards(
             packet_bytes_max: config.limits.packet_bytes_max,
             profile: config.profile,
             counters: Arc::clone(counters),
+            identify: core.identify.clone(),
         })?;
         let thread = std::thread::Builder::new().name(format!("shard-{number}"));
         shards.push(thread.spawn(move || worker.run())?);

@@ -8,6 +8,7 @@ use bitts_mqtt::ProtocolVersion;
 
 use crate::conn::{Phase, READ_BYTES, Readiness};
 use crate::greet::Greeted;
+use crate::identify::{Credentials, Pending};
 use crate::mesh::Mail;
 use crate::metrics::Refusal;
 use crate::worker::Worker;
@@ -20,6 +21,8 @@ enum Then {
     Again,
     /// It goes to the shard that owns its client.
     HandOver(ShardId),
+    /// Who its client is takes longer to find out; then it goes to its owner.
+    Identify(Box<Credentials>, ShardId),
     /// It is not answered.
     Refuse(Refusal),
 }
@@ -97,6 +100,7 @@ impl Worker {
                 self.list(id);
             }
             Then::HandOver(owner) => self.hand_over(id, owner),
+            Then::Identify(credentials, owner) => self.identify(id, *credentials, owner),
             Then::Refuse(refusal) => {
                 self.counters.refuse(refusal);
                 self.drop_conn(id);
@@ -163,6 +167,9 @@ impl Worker {
                     Greeted::NeedMore => return (used, Then::Wait),
                     Greeted::Taken(len) => used += len,
                     Greeted::For(owner) => return (used, Then::HandOver(owner)),
+                    Greeted::Identify(credentials, owner) => {
+                        return (used, Then::Identify(credentials, owner));
+                    }
                     Greeted::Refused(refusal) => return (used, Then::Refuse(refusal)),
                 },
                 Phase::Open(version) => {
@@ -290,6 +297,17 @@ impl Worker {
             }
             Some(Phase::Closing) => self.drop_conn(id),
             None => {}
+        }
+    }
+
+    /// Lets a connection out of the loop until it is known whose it is.
+    fn identify(&mut self, id: ConnId, credentials: Credentials, owner: ShardId) {
+        let Some(mut conn) = self.release(id) else { return };
+        conn.phase = Phase::Greeting;
+        let pending = Pending { conn, credentials, owner };
+        let sent = self.identify.as_ref().map(|identify| identify.try_send(pending));
+        if !matches!(sent, Some(Ok(()))) {
+            self.counters.refuse(Refusal::TooManyGreetings);
         }
     }
 

@@ -19,12 +19,14 @@ use bitts_store::MemoryStore;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
+use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::config::ServerLimits;
 use crate::conn::{Conn, Phase};
 use crate::greet::Greetings;
+use crate::identify::Pending;
 use crate::mesh::{Inbox, Mail, Mesh};
 use crate::metrics::{Counters, Refusal};
 use crate::tls::Tls;
@@ -94,6 +96,8 @@ pub(crate) struct Worker {
     pub(crate) packet_bytes_max: usize,
     pub(crate) profile: Profile,
     pub(crate) counters: Arc<Counters>,
+    /// Where connections go whose client brings a password or a token.
+    pub(crate) identify: Option<mpsc::Sender<Pending>>,
     clock: Clock,
     pub(crate) now: Now,
     pub(crate) poll: Poll,
@@ -143,6 +147,7 @@ pub(crate) struct Parts {
     pub(crate) packet_bytes_max: u32,
     pub(crate) profile: Profile,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) identify: Option<mpsc::Sender<Pending>>,
 }
 
 impl Worker {
@@ -163,6 +168,7 @@ impl Worker {
             packet_bytes_max: parts.packet_bytes_max as usize,
             profile: parts.profile,
             counters: parts.counters,
+            identify: parts.identify,
             now: clock.now(),
             clock,
             poll,

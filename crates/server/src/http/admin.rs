@@ -63,7 +63,7 @@ impl Front {
     ) -> Answer {
         let (head, _) = request.into_parts();
         let path = head.uri.path();
-        if let Err(error) = self.may_administer(&head, door) {
+        if let Err(error) = self.may_administer(&head, door).await {
             return Answer::error(&error, trace);
         }
         if path == "/bitts/v1/throttle" && head.method == Method::POST {
@@ -98,7 +98,7 @@ impl Front {
     }
 
     /// Health is for everybody; everything else of ours needs an action of its own.
-    fn may_administer(&self, head: &Parts, door: &Door) -> Result<(), ApiError> {
+    async fn may_administer(&self, head: &Parts, door: &Door) -> Result<(), ApiError> {
         let action = match head.uri.path() {
             "/health/live" | "/health/ready" => return Ok(()),
             "/metrics" => "bitts:GetMetrics",
@@ -107,7 +107,7 @@ impl Front {
             // There is no such path, which only who may do everything learns.
             _ => "bitts:Unknown",
         };
-        self.authenticate(door, head, &[], OUR_SERVICES)?.may_do(action)
+        self.authenticate(door, head, &[], OUR_SERVICES).await?.may_do(action)
     }
 
     /// Makes the next requests to the data plane throttle: `calls`, and `operation` for one only.

@@ -10,14 +10,15 @@ use std::sync::Arc;
 
 use bitts_aws::api::{Permission, Route};
 use bitts_aws::error::{ApiError, ErrorKind};
-use bitts_aws::policy::{Action, Context, Origin, Request as Asked};
+use bitts_aws::policy::{self, Action, Context, Origin};
 use bitts_aws::registry::{Grant, Identity, Registry};
 use bitts_aws::sigv4::{self, ExpectedScope, Presented, SignedRequest};
 use hyper::HeaderMap;
-use hyper::header::{AUTHORIZATION, HOST};
+use hyper::header::{AUTHORIZATION, HOST, HeaderValue};
 use hyper::http::request::Parts;
 
 use super::Front;
+use crate::identify::{Asked, TokenParts};
 
 /// Where requests come in.
 #[derive(Clone, Debug)]
@@ -56,7 +57,7 @@ fn forbidden() -> ApiError {
 
 impl Front {
     /// Who sends a request, signed for one of these services.
-    pub(super) fn authenticate(
+    pub(super) async fn authenticate(
         &self,
         door: &Door,
         head: &Parts,
@@ -68,15 +69,49 @@ impl Front {
         }
         let registry = self.directory.current();
         let unix_ms = self.clock.now().unix_ms;
-        let identity = match self.signer(&registry, head, body, (services, unix_ms))? {
+        let identity = match signer(&registry, head, body, (services, unix_ms))? {
             Some(identity) => identity,
             None => match (basic(door, &registry, &head.headers)?, door.certificate) {
                 (Some(identity), _) => identity,
                 (None, Some(certificate)) => Identity::Certificate(certificate),
-                (None, None) => Identity::Anonymous,
+                (None, None) => {
+                    let said = self.ask_authorizer(&registry, head, door.is_secure).await?;
+                    said.unwrap_or(Identity::Anonymous)
+                }
             },
         };
         self.known(door, head, identity, registry)
+    }
+
+    /// Who a custom authorizer says it is, if a request names one or brings what the default one
+    /// looks for (contract `mqtt-broker.md` §1.2).
+    pub(super) async fn ask_authorizer(
+        &self,
+        registry: &Registry,
+        head: &Parts,
+        is_secure: bool,
+    ) -> Result<Option<Identity>, ApiError> {
+        let query = head.uri.query().unwrap_or_default();
+        let headers = || {
+            let text = |value: &HeaderValue| value.to_str().map(str::to_owned).ok();
+            head.headers.iter().filter_map(move |(name, it)| Some((name.as_str(), text(it)?)))
+        };
+        let held: Vec<(&str, String)> = headers().collect();
+        let of_headers = held.iter().map(|(name, value)| (*name, value.as_str()));
+        let of_query = query.split('&').filter_map(|pair| pair.split_once('='));
+        let parts = TokenParts::of_pairs(of_headers.chain(of_query));
+        let by_default = || {
+            let name = registry.default_authorizer()?;
+            let key = registry.authorizer(name)?.token_key_name.as_deref()?;
+            parts.token(key).map(|_| name)
+        };
+        let Some(name) = parts.name.or_else(by_default) else { return Ok(None) };
+        let headers: serde_json::Map<_, _> =
+            held.iter().map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect();
+        let asked = Asked::http(name, parts.clone(), (headers.into(), query), is_secure);
+        let unix_ms = self.clock.now().unix_ms;
+        let said = self.identifier.authorizers.ask(registry, asked, unix_ms).await;
+        said.map(Some).ok_or_else(forbidden)
     }
 
     /// What somebody who proved who they are may do.
@@ -95,44 +130,43 @@ impl Front {
         }
         Ok(Caller::Known(Box::new(Known { identity, grant, registry, origin, unix_ms })))
     }
+}
 
-    /// Whose signature a request has, if it has one.
-    pub(super) fn signer(
-        &self,
-        registry: &Registry,
-        head: &Parts,
-        body: &[u8],
-        (services, unix_ms): (&[&str], u64),
-    ) -> Result<Option<Identity>, ApiError> {
-        let headers: Vec<(&str, &[u8])> =
-            head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-        let is_basic = has_scheme(&head.headers, "Basic ");
-        let request = SignedRequest {
-            method: head.method.as_str(),
-            path: head.uri.path(),
-            query: head.uri.query().unwrap_or_default(),
-            headers: &headers,
-            payload_sha256: sigv4::payload_sha256(body),
-        };
-        let presented = match Presented::parse(&request) {
-            Ok(Some(presented)) => presented,
-            Ok(None) => return Ok(None),
-            Err(_) if is_basic => return Ok(None),
-            Err(error) => return Err(invalid_signature(&error.to_string())),
-        };
-        let id = presented.scope.access_key_id.as_str();
-        let key = registry.access_key(id).ok_or_else(forbidden)?;
-        let expected = ExpectedScope { region: None, services };
-        let secret = key.secret.expose();
-        sigv4::verify(&presented, &request, secret, expected, unix_ms / 1_000)
-            .map_err(|mismatch| invalid_signature(&mismatch.to_string()))?;
-        let is_token_right = match (&key.session_token, &presented.session_token) {
-            (None, None) => true,
-            (Some(token), Some(presented)) => token.is(presented),
-            (Some(_), None) | (None, Some(_)) => false,
-        };
-        if is_token_right { Ok(Some(Identity::AccessKey(id.into()))) } else { Err(forbidden()) }
-    }
+/// Whose signature a request has, if it has one.
+pub(super) fn signer(
+    registry: &Registry,
+    head: &Parts,
+    body: &[u8],
+    (services, unix_ms): (&[&str], u64),
+) -> Result<Option<Identity>, ApiError> {
+    let headers: Vec<(&str, &[u8])> =
+        head.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    let is_basic = has_scheme(&head.headers, "Basic ");
+    let request = SignedRequest {
+        method: head.method.as_str(),
+        path: head.uri.path(),
+        query: head.uri.query().unwrap_or_default(),
+        headers: &headers,
+        payload_sha256: sigv4::payload_sha256(body),
+    };
+    let presented = match Presented::parse(&request) {
+        Ok(Some(presented)) => presented,
+        Ok(None) => return Ok(None),
+        Err(_) if is_basic => return Ok(None),
+        Err(error) => return Err(invalid_signature(&error.to_string())),
+    };
+    let id = presented.scope.access_key_id.as_str();
+    let key = registry.access_key(id).ok_or_else(forbidden)?;
+    let expected = ExpectedScope { region: None, services };
+    let secret = key.secret.expose();
+    sigv4::verify(&presented, &request, secret, expected, unix_ms / 1_000)
+        .map_err(|mismatch| invalid_signature(&mismatch.to_string()))?;
+    let is_token_right = match (&key.session_token, &presented.session_token) {
+        (None, None) => true,
+        (Some(token), Some(presented)) => token.is(presented),
+        (Some(_), None) | (None, Some(_)) => false,
+    };
+    if is_token_right { Ok(Some(Identity::AccessKey(id.into()))) } else { Err(forbidden()) }
 }
 
 impl Caller {
@@ -149,7 +183,7 @@ impl Caller {
     pub(super) fn may_do(&self, action: &str) -> Result<(), ApiError> {
         let Self::Known(known) = self else { return Ok(()) };
         let action = Action::Named(action);
-        let asked = Asked { action, resource: None, context: known.context() };
+        let asked = policy::Request { action, resource: None, context: known.context() };
         let is_allowed = known.grant.rights.authority().decide(&asked).is_allowed();
         if is_allowed { Ok(()) } else { Err(forbidden()) }
     }

@@ -53,7 +53,7 @@ impl Front {
         let operation = route.operation;
         let (answer, is_read) = match self.read_body(body).await {
             Ok(payload) => {
-                let asked = self.allowed(&route, &head, &payload, door);
+                let asked = self.allowed(&route, &head, &payload, door).await;
                 let outcome = match asked {
                     Ok(asked) => self.perform(asked, payload, trace).await,
                     Err(error) => Err(error),
@@ -67,7 +67,7 @@ impl Front {
     }
 
     /// The request, if whoever sends it may, it is valid, and it is not one too many.
-    fn allowed(
+    async fn allowed(
         &self,
         route: &Route,
         head: &Parts,
@@ -75,7 +75,7 @@ impl Front {
         door: &Door,
     ) -> Result<api::Request, ApiError> {
         let query = head.uri.query();
-        self.authenticate(door, head, payload, sigv4::SERVICES)?.may(route, query)?;
+        self.authenticate(door, head, payload, sigv4::SERVICES).await?.may(route, query)?;
         let headers = RequestHeaders(&head.headers);
         let asked = api::Request::parse(route, query, &headers, payload.len())?;
         self.throttle.check(route.operation, self.clock.now().moment)?;

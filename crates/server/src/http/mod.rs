@@ -24,7 +24,7 @@ use hyper::header::{HOST, TRANSFER_ENCODING};
 use hyper::{Request, StatusCode, Version};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 use self::answer::{Answer, Response, Trace};
 use self::authenticate::Door;
@@ -34,6 +34,7 @@ pub use self::throttle::RequestRates;
 use self::throttle::Throttle;
 use crate::clock::Clock;
 use crate::config::{Config, ServerLimits};
+use crate::identify::{Identifier, Pending};
 use crate::mesh::Mesh;
 use crate::metrics::Counters;
 use crate::registry::Directory;
@@ -56,6 +57,7 @@ pub(crate) struct Front {
     clock: Clock,
     throttle: Throttle,
     directory: Arc<Directory>,
+    identifier: Arc<Identifier>,
     is_stopping: AtomicBool,
 }
 
@@ -73,7 +75,7 @@ pub(crate) fn start(
     config: &Config,
     mesh: Mesh,
     counters: Arc<Counters>,
-    directory: Arc<Directory>,
+    (directory, pending): (Arc<Directory>, mpsc::Receiver<Pending>),
     clock: Clock,
 ) -> io::Result<Running> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -84,7 +86,18 @@ pub(crate) fn start(
     let limits = config.server_limits.clone();
     let is_stopping = AtomicBool::new(false);
     let throttle = Throttle::new(config.request_rates.clone());
-    let front = Arc::new(Front { mesh, counters, limits, clock, throttle, directory, is_stopping });
+    let identifier = Arc::new(Identifier::new(Arc::clone(&directory), clock));
+    runtime.spawn(Arc::clone(&identifier).run(pending, mesh.clone()));
+    let front = Arc::new(Front {
+        mesh,
+        counters,
+        limits,
+        clock,
+        throttle,
+        directory,
+        identifier,
+        is_stopping,
+    });
     let (stopping, stopped) = watch::channel(false);
     let inside = runtime.enter();
     let room = Arc::new(Semaphore::new(front.limits.http_connections_max));
@@ -165,7 +178,7 @@ impl Front {
             let message = "The path is longer than 8 KiB";
             Answer::error(&ApiError::new(ErrorKind::InvalidRequest, message), &trace)
         } else if request.uri().path() == upgrade::PATH {
-            self.upgrade(request, &trace)
+            self.upgrade(request, &trace, door).await
         } else if admin::owns(request.uri().path()) {
             let answer = self.admin(request, &trace, door).await;
             self.counters.answered(None, answer.status());

@@ -22,6 +22,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::Front;
 use super::answer::{Answer, Trace};
+use super::authenticate::{Door, signer};
 use super::guard::Guard;
 use super::listener::Peer;
 use crate::clock::Clock;
@@ -36,9 +37,18 @@ pub(super) const PATH: &str = "/mqtt";
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 
 impl Front {
-    pub(super) fn upgrade(&self, request: Request<Incoming>, trace: &Trace) -> Answer {
+    pub(super) async fn upgrade(
+        &self,
+        request: Request<Incoming>,
+        trace: &Trace,
+        door: &Door,
+    ) -> Answer {
         let (head, body) = request.into_parts();
-        let answer = match check(&head).map(|key| (key, self.prove(&head))) {
+        let checked = match check(&head) {
+            Ok(key) => Ok((key, self.prove(&head, door).await)),
+            Err(refused) => Err(refused),
+        };
+        let answer = match checked {
             Err((status, message)) => {
                 let error = ApiError::new(ErrorKind::InvalidRequest, message);
                 let answer = Answer::error(&error, trace).with_status(status);
@@ -68,16 +78,19 @@ impl Front {
         answer
     }
 
-    /// Who asks for the connection: by its signature, if it has one. A certificate is looked at
-    /// when its CONNECT is there, as is a user name.
-    fn prove(&self, head: &Parts) -> Result<Option<Proof>, ApiError> {
+    /// Who asks for the connection: by its signature, or by a custom authorizer, if it has one of
+    /// them. A certificate is looked at when its CONNECT is there, as is a user name.
+    async fn prove(&self, head: &Parts, door: &Door) -> Result<Option<Proof>, ApiError> {
         if !self.directory.is_enforced() {
             return Ok(None);
         }
         let registry = self.directory.current();
         let unix_ms = self.clock.now().unix_ms;
-        let signer = self.signer(&registry, head, &[], (sigv4::SERVICES, unix_ms))?;
-        Ok(signer.map(Proof::Identity))
+        let mut found = signer(&registry, head, &[], (sigv4::SERVICES, unix_ms))?;
+        if found.is_none() && door.certificate.is_none() {
+            found = self.ask_authorizer(&registry, head, door.is_secure).await?;
+        }
+        Ok(found.map(Proof::Identity))
     }
 }
 

@@ -1,0 +1,132 @@
+//! Who a client is, where that takes longer than a turn of a shard: passwords and custom
+//! authorizers.
+//!
+//! A connection whose CONNECT brings a user name leaves its shard, is looked at here, and comes to
+//! the owner of its client id with its [`Proof`]. Contract `mqtt-broker.md` §1.2 and §1.3.
+
+mod authorizer;
+mod password;
+mod token;
+mod webhook;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitts_aws::registry::Identity;
+use bitts_broker::{Proof, ShardId};
+use bitts_mqtt::Connect;
+use tokio::sync::{Semaphore, mpsc};
+use zeroize::Zeroizing;
+
+pub(crate) use self::authorizer::{Asked, Authorizers};
+use self::password::{Failures, Passwords};
+pub(crate) use self::token::TokenParts;
+use crate::clock::Clock;
+use crate::conn::Conn;
+use crate::mesh::{Mail, Mesh};
+use crate::registry::Directory;
+
+/// Connections that are looked at here at once; the others wait in the order in which they came.
+const AT_ONCE: usize = 256;
+/// How long an answer waits whose address failed too often.
+const PENALTY: Duration = Duration::from_secs(1);
+
+/// A connection that is on its way to its owner.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) conn: Box<Conn>,
+    pub(crate) credentials: Credentials,
+    pub(crate) owner: ShardId,
+}
+
+/// What a CONNECT says of who sends it.
+#[derive(Debug)]
+pub(crate) struct Credentials {
+    pub(crate) client_id: String,
+    pub(crate) username: String,
+    pub(crate) password: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl Credentials {
+    /// Those of a CONNECT; none where its user name is only what AWS's device SDKs tell of
+    /// themselves (§1.3).
+    pub(crate) fn of(connect: &Connect<'_>) -> Option<Self> {
+        let username = connect.username.unwrap_or_default();
+        let parts = TokenParts::of_username(username);
+        if parts.user.is_empty() && parts.is_empty() && connect.password.is_none() {
+            return None;
+        }
+        Some(Self {
+            client_id: connect.client_id.to_owned(),
+            username: username.to_owned(),
+            password: connect.password.map(|password| Zeroizing::new(password.to_vec())),
+        })
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Identifier {
+    directory: Arc<Directory>,
+    clock: Clock,
+    passwords: Passwords,
+    failures: Failures,
+    pub(crate) authorizers: Authorizers,
+}
+
+impl Identifier {
+    pub(crate) fn new(directory: Arc<Directory>, clock: Clock) -> Self {
+        Self {
+            directory,
+            clock,
+            passwords: Passwords::default(),
+            failures: Failures::default(),
+            authorizers: Authorizers::default(),
+        }
+    }
+
+    /// Looks at connections until the server stops.
+    pub(crate) async fn run(self: Arc<Self>, mut pending: mpsc::Receiver<Pending>, mesh: Mesh) {
+        let room = Arc::new(Semaphore::new(AT_ONCE));
+        while let Some(Pending { mut conn, credentials, owner }) = pending.recv().await {
+            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+            let (this, mesh) = (Arc::clone(&self), mesh.clone());
+            tokio::spawn(async move {
+                let address = conn.source.ip();
+                let is_secure = conn.layers.as_ref().is_some_and(|layers| layers.is_secure());
+                let proof = this.identify(&credentials, address, is_secure).await;
+                conn.proof = Some(Box::new(proof));
+                if let Some(inbox) = mesh.inbox(owner) {
+                    inbox.send(&mut vec![Mail::Conn(conn)]);
+                }
+                drop(permit);
+            });
+        }
+    }
+
+    async fn identify(&self, credentials: &Credentials, address: IpAddr, is_secure: bool) -> Proof {
+        let registry = self.directory.current();
+        let now = self.clock.now();
+        let parts = TokenParts::of_username(&credentials.username);
+        let is_user = parts.name.is_none() && registry.user(parts.user).is_some();
+        let authorizer = parts.name.or_else(|| registry.default_authorizer());
+        let found = if let Some(name) = authorizer.filter(|_| !is_user) {
+            let asked = Asked::connect(name, credentials, is_secure);
+            self.authorizers.ask(&registry, asked, now.unix_ms).await
+        } else {
+            let password = credentials.password.as_ref().map(|password| password.as_slice());
+            let user = registry.user(parts.user);
+            let is_right = self.passwords.check(user, password.unwrap_or_default()).await;
+            is_right.then(|| Identity::User(parts.user.into()))
+        };
+        if let Some(identity) = found {
+            return Proof::Identity(identity);
+        }
+        // Whoever guesses waits.
+        if self.failures.count(address, now.moment) {
+            tokio::time::sleep(PENALTY).await;
+        }
+        Proof::Failed
+    }
+}
