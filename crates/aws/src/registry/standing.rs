@@ -3,9 +3,15 @@
 use data_encoding::HEXLOWER;
 
 use super::record::CertificateStatus;
-use super::{ANONYMOUS, Identity, Refused, Registry, Rights};
+use super::{ANONYMOUS, Identity, Refused, Registry, RegistryLimits, Rights};
 
 impl Registry {
+    /// Its bounds.
+    #[must_use]
+    pub fn limits(&self) -> &RegistryLimits {
+        &self.limits
+    }
+
     /// Whether [`Registry::grant`] would give anything; asked of every connection when the registry
     /// changed.
     pub fn standing(&self, identity: &Identity, unix_ms: u64) -> Result<(), Refused> {
