@@ -34,7 +34,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use bitts_aws::policy::ArnScope;
-use bitts_aws::registry::{Registry, RegistryLimits};
+use bitts_aws::registry::Registry;
 use bitts_broker::{Interest, Placement, SHARDS_MAX, Shard, ShardId};
 use mio::{Poll, Waker};
 use tokio::sync::mpsc;
@@ -45,7 +45,8 @@ pub use crate::config::Config;
 use crate::identify::Pending;
 use crate::mesh::{Inbox, Mesh};
 use crate::metrics::Counters;
-use crate::registry::Directory;
+pub use crate::registry::{AdminKey, AdminKeyError, RegistryError, create_admin_key};
+use crate::registry::{Directory, Stored};
 use crate::tls::Tls;
 pub use crate::tls::{TlsError, TlsFiles};
 use crate::worker::{Listener, Parts, WAKER, Worker};
@@ -88,6 +89,9 @@ pub enum StartError {
     /// A listener with TLS has no certificate to show.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Who may do what cannot be read.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     /// The system gives no thread or no poll.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
@@ -134,9 +138,9 @@ impl Server {
             shard.extend(more);
         }
         let is_enforced = config.auth == Auth::Enforce;
-        let registry = Arc::new(registry(config)?);
-        let directory = Arc::new(Directory::new(Arc::clone(&registry), mesh.clone(), is_enforced));
-        let registry = is_enforced.then_some(registry);
+        let stored = stored(config)?;
+        let registry = is_enforced.then(|| Arc::clone(&stored.registry));
+        let directory = Arc::new(Directory::new(stored, mesh.clone(), is_enforced));
         let (identify, pending) = mpsc::channel(IDENTIFYING_MAX);
         let core = CoreParts { registry, identify: is_enforced.then_some(identify) };
         let shards = start_shards(config, &mesh, polls, sockets, &counters, (clock, core))?;
@@ -161,10 +165,10 @@ impl Server {
 }
 
 /// Who there is and what they may do.
-fn registry(config: &Config) -> Result<Registry, StartError> {
+fn stored(config: &Config) -> Result<Stored, StartError> {
     let scope = ArnScope::new("aws", &config.region, &config.account)
         .map_err(|error| StartError::Thread(io::Error::other(error)))?;
-    Ok(Registry::new(scope, RegistryLimits::default()))
+    Ok(Stored::open(config.data_dir.as_deref(), scope)?)
 }
 
 /// One socket for each shard, or none.

@@ -13,8 +13,9 @@ use std::time::{Duration, SystemTime};
 
 use data_encoding::HEXLOWER;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName,
+    DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256,
+    RsaKeySize, date_time_ymd,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -37,6 +38,9 @@ pub enum PkiError {
         /// What the system said.
         source: io::Error,
     },
+    /// A signing request or a key that cannot be read.
+    #[error("not a signing request or key: {0}")]
+    Request(String),
     /// A key or certificate that is there cannot be used, or none can be made.
     #[error("{}: {reason}", path.display())]
     Certificate {
@@ -114,6 +118,28 @@ pub fn create_device(dir: &Path, common: &str, days: i64) -> Result<DeviceCertif
         key: key.serialize_pem(),
         ca: read(&dir.join("ca.pem"))?,
     })
+}
+
+/// Signs a certificate for a device's own key, by a PKCS #10 request in PEM; of the request count
+/// its subject and its key. Gives the certificate, PEM.
+pub fn sign_request(dir: &Path, request: &str, days: i64) -> Result<String, PkiError> {
+    let refused = |error: rcgen::Error| PkiError::Request(error.to_string());
+    let mut request = CertificateSigningRequestParams::from_pem(request).map_err(refused)?;
+    let issuer = ca(dir)?;
+    let subject = std::mem::take(&mut request.params.distinguished_name);
+    request.params = CertificateParams::default();
+    request.params.distinguished_name = subject;
+    request.params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    request.params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    set_days(&mut request.params, days);
+    let certificate = request.signed_by(&issuer).map_err(|error| bad(dir, error))?;
+    Ok(certificate.pem())
+}
+
+/// The public key of a private one, both PEM.
+pub fn public_key_of(key: &str) -> Result<String, PkiError> {
+    let key = KeyPair::from_pem(key).map_err(|error| PkiError::Request(error.to_string()))?;
+    Ok(key.public_key_pem())
 }
 
 /// A certificate's id, as AWS computes it.

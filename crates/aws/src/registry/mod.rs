@@ -203,6 +203,12 @@ impl Registry {
         self.settings.default_authorizer.as_deref()
     }
 
+    /// What proves, as a Common Name, that the key of an authority to be registered is held.
+    #[must_use]
+    pub fn registration_code(&self) -> Option<&str> {
+        self.settings.registration_code.as_deref()
+    }
+
     /// The version in force of a policy.
     #[must_use]
     pub fn policy(&self, name: &str) -> Option<&Arc<Policy>> {

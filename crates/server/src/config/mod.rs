@@ -45,6 +45,9 @@ pub struct Config {
     pub auth: Auth,
     /// Where everything durable is. Default none: everything is in memory only.
     pub data_dir: Option<std::path::PathBuf>,
+    /// Where the development CA is that signs certificates for devices. Default none: none are
+    /// signed.
+    pub pki_dir: Option<std::path::PathBuf>,
     /// Certificate and key of the listeners with TLS. Default none.
     pub tls: Option<crate::TlsFiles>,
     /// Connections of all listeners begin with a header of the PROXY protocol, version 1 or 2,
@@ -81,6 +84,7 @@ impl Default for Config {
             https: None,
             auth: Auth::Open,
             data_dir: None,
+            pki_dir: None,
             tls: None,
             proxy_protocol: false,
             threads: 0,

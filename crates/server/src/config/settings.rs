@@ -125,6 +125,7 @@ impl Settings {
         settings.take_limits_of_profile();
         settings.config.auth = settings.auth.unwrap_or_else(|| settings.auth_by_default());
         settings.config.data_dir = (!settings.ephemeral).then(|| settings.data_dir.clone());
+        settings.config.pki_dir = Some(settings.pki_dir());
         settings.check()?;
         settings.config.tls = settings.tls_files();
         Ok(settings)

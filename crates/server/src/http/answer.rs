@@ -99,6 +99,15 @@ impl Answer {
         answer
     }
 
+    /// An exception of another model than the data plane's.
+    pub(super) fn exception(status: u16, name: &'static str, body: Vec<u8>, trace: &Trace) -> Self {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut answer = Self::new(status, body.into(), trace);
+        answer.headers.insert(CONTENT_TYPE, JSON);
+        answer.headers.insert(ERROR_TYPE, HeaderValue::from_static(name));
+        answer
+    }
+
     /// The same with another status.
     pub(super) fn with_status(mut self, status: StatusCode) -> Self {
         self.status = status;

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bitts_aws::api::{Permission, Route};
+use bitts_aws::control;
 use bitts_aws::error::{ApiError, ErrorKind};
 use bitts_aws::policy::{self, Action, Context, Origin};
 use bitts_aws::registry::{Grant, Identity, Registry};
@@ -177,6 +178,16 @@ impl Caller {
         let authority = known.grant.rights.authority();
         let decision = permission.decide(known.context(), |asked| authority.decide(asked));
         if decision.is_allowed() { Ok(()) } else { Err(forbidden()) }
+    }
+
+    /// Whether an operation of the control plane is allowed.
+    pub(super) fn may_control(&self, route: &control::Route) -> bool {
+        let Self::Known(known) = self else { return true };
+        let (name, resource) = (route.action(), route.resource());
+        let resource = resource.map(|(kind, name)| known.registry.scope().arn(kind, name));
+        let (action, resource) = (Action::Named(&name), resource.as_ref());
+        let asked = policy::Request { action, resource, context: known.context() };
+        known.grant.rights.authority().decide(&asked).is_allowed()
     }
 
     /// Whether an action on no resource is allowed: those of our own paths.

@@ -25,7 +25,7 @@ use super::authenticate::Door;
 use super::throttle::too_many;
 
 /// hyper's headers as the contract reads them.
-struct RequestHeaders<'a>(&'a HeaderMap);
+pub(super) struct RequestHeaders<'a>(pub(super) &'a HeaderMap);
 
 impl api::Headers for RequestHeaders<'_> {
     fn get(&self, name: &str) -> Option<&str> {
@@ -82,7 +82,7 @@ impl Front {
         Ok(asked)
     }
 
-    async fn read_body(&self, body: Incoming) -> Result<Bytes, ApiError> {
+    pub(super) async fn read_body(&self, body: Incoming) -> Result<Bytes, ApiError> {
         let too_large = || {
             let message = "The payload is larger than 131072 bytes";
             ApiError::new(ErrorKind::RequestEntityTooLarge, message)

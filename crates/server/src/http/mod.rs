@@ -7,6 +7,7 @@
 mod admin;
 mod answer;
 mod authenticate;
+mod control_plane;
 mod data_plane;
 mod guard;
 mod listener;
@@ -14,6 +15,7 @@ mod throttle;
 mod upgrade;
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -28,6 +30,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 
 use self::answer::{Answer, Response, Trace};
 use self::authenticate::Door;
+pub(crate) use self::control_plane::new_access_key;
 use self::guard::Watch;
 use self::listener::Listener;
 pub use self::throttle::RequestRates;
@@ -57,6 +60,7 @@ pub(crate) struct Front {
     clock: Clock,
     throttle: Throttle,
     directory: Arc<Directory>,
+    pki_dir: Option<PathBuf>,
     identifier: Arc<Identifier>,
     is_stopping: AtomicBool,
 }
@@ -95,6 +99,7 @@ pub(crate) fn start(
         clock,
         throttle,
         directory,
+        pki_dir: config.pki_dir.clone(),
         identifier,
         is_stopping,
     });
@@ -179,6 +184,10 @@ impl Front {
             Answer::error(&ApiError::new(ErrorKind::InvalidRequest, message), &trace)
         } else if request.uri().path() == upgrade::PATH {
             self.upgrade(request, &trace, door).await
+        } else if control_plane::owns(request.method().as_str(), request.uri().path()) {
+            let answer = self.control_plane(request, &trace, door).await;
+            self.counters.answered(None, answer.status());
+            answer
         } else if admin::owns(request.uri().path()) {
             let answer = self.admin(request, &trace, door).await;
             self.counters.answered(None, answer.status());
