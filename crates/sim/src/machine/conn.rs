@@ -50,6 +50,8 @@ pub(crate) struct Conn {
     partial: Vec<u8>,
     /// Names the connection in events.
     pub(crate) entropy: u128,
+    /// Who its client proved to be.
+    pub(crate) proof: Proof,
 }
 
 impl Conn {
@@ -65,6 +67,7 @@ impl Conn {
             phase: Phase::Greeting,
             partial: Vec::new(),
             entropy: 0,
+            proof: Proof::None,
         }
     }
 
@@ -193,10 +196,8 @@ impl Machine {
                 }
                 self.conn(link).phase = Phase::Open(connect.version);
                 let origin = self.origin(link, shard, connect.client_id.is_empty());
-                self.handle(
-                    shard,
-                    Input::Connect { conn, connect: &connect, origin, proof: Proof::None },
-                );
+                let proof = self.conn(link).proof.clone();
+                self.handle(shard, Input::Connect { conn, connect: &connect, origin, proof });
             }
             Ok(_) => return Greeted::Refused,
             Err(error) => {

@@ -15,10 +15,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
+use bitts_aws::registry::Registry;
 use bitts_broker::command::{Command, Reply};
 use bitts_broker::{
     ConnId, Input, Interest, Limits, Loss, Lsn, Message, Moment, Now, Outbox, Parcel, Placement,
-    Profile, Rates, ReplyId, Shard, ShardId,
+    Profile, Proof, Rates, ReplyId, Shard, ShardId,
 };
 
 pub use api::{Answer, Request};
@@ -52,6 +53,8 @@ pub struct Options {
     pub limits: Limits,
     /// What clients may do in a second.
     pub rates: Rates,
+    /// Who may do what; without one everybody may do everything.
+    pub registry: Option<Arc<Registry>>,
     /// Places names on shards.
     pub hash_key: (u64, u64),
 }
@@ -66,6 +69,7 @@ impl Default for Options {
             profile: Profile::Open,
             limits: Limits::default(),
             rates: Rates::default(),
+            registry: None,
             hash_key: (0x5EED, 0xB177),
         }
     }
@@ -149,10 +153,18 @@ impl Machine {
         let placement = Placement::new(options.hash_key, options.shards);
         let interest = Arc::new(Interest::new(&placement));
         let limits = options.limits.clone().per_shard(options.shards);
-        let core = |number| Core {
-            shard: Shard::new(ShardId(number), placement, limits.clone(), Arc::clone(&interest))
+        let shard = |number| {
+            let interest = Arc::clone(&interest);
+            let shard = Shard::new(ShardId(number), placement, limits.clone(), interest)
                 .with_profile(options.profile)
-                .with_rates(options.rates.clone()),
+                .with_rates(options.rates.clone());
+            match &options.registry {
+                Some(registry) => shard.with_registry(Arc::clone(registry)),
+                None => shard,
+            }
+        };
+        let core = |number| Core {
+            shard: shard(number),
             out: Outbox::default(),
             inputs: 0,
             store: SimStore::new(options.durability),
@@ -208,6 +220,15 @@ impl Machine {
         let port = u16::try_from(20_000 + link.0 % 40_000).unwrap_or(u16::MAX);
         let source = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), port);
         self.conns.push(Conn::new(source));
+        link
+    }
+
+    /// A new connection of a client that proved who it is.
+    pub fn connect_as(&mut self, proof: Proof) -> Link {
+        let link = self.connect();
+        if let Some(conn) = self.conns.get_mut(link.0) {
+            conn.proof = proof;
+        }
         link
     }
 

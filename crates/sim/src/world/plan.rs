@@ -40,6 +40,7 @@ impl Plan {
         let durability = if random.chance(60) { Durability::Later } else { Durability::AtOnce };
         let options = Options {
             rates: Rates::default(),
+            registry: None,
             shards: 1 + random.below(4) as u8,
             durability,
             inputs_per_turn: random.pick(&[1, 3, 50]).unwrap_or(1),
