@@ -198,6 +198,26 @@ impl Subscriptions<'_> {
     }
 }
 
+/// Of a certificate that its authority registered at its first connection: topic and payload.
+#[must_use]
+pub fn certificate_registered(
+    certificate_id: &str,
+    ca_certificate_id: &str,
+    account: &str,
+    timestamp: u64,
+) -> (String, Vec<u8>) {
+    let topic = format!("$aws/events/certificates/registered/{ca_certificate_id}");
+    let payload = serde_json::json!({
+        "certificateId": certificate_id,
+        "caCertificateId": ca_certificate_id,
+        "timestamp": timestamp,
+        "certificateStatus": "PENDING_ACTIVATION",
+        "awsAccountId": account,
+        "certificateRegistrationTimestamp": timestamp,
+    });
+    (topic, payload.to_string().into_bytes())
+}
+
 /// `connect_failed`: who it is was proved, and may not connect.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bitts_aws::policy::{
     Action, ActionKind, Arn, Context, MqttConnection, Origin as PolicyOrigin, Request, ResourceKind,
 };
-use bitts_aws::registry::{Grant, Identity, Registry};
+use bitts_aws::registry::{Grant, Identity, Refused, Registry};
 use bitts_mqtt::{Connect, ReasonCode};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -40,6 +40,12 @@ impl Authority {
     pub(crate) fn new(registry: Arc<Registry>) -> Self {
         let arn = registry.scope().arn(ResourceKind::Topic, "");
         Self { registry, arn }
+    }
+
+    pub(crate) fn may_register(&self, certificate: &[u8; 32]) -> bool {
+        let identity = Identity::Certificate(*certificate);
+        self.registry.standing(&identity, 0) == Err(Refused::Unknown)
+            && self.registry.registering_authority(|_| true).is_some()
     }
 }
 

@@ -122,6 +122,12 @@ impl Shard {
         self
     }
 
+    /// Whether a certificate is new to the registry and an authority may register it.
+    #[must_use]
+    pub fn may_register(&self, certificate: &[u8; 32]) -> bool {
+        self.authority.as_ref().is_some_and(|it| it.may_register(certificate))
+    }
+
     /// The same shard with rates that clients are held to.
     #[must_use]
     pub fn with_rates(mut self, rates: Rates) -> Self {

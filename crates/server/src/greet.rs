@@ -163,8 +163,13 @@ impl Worker {
     fn credentials_to_check(&mut self, id: ConnId, connect: &Connect<'_>) -> Option<Credentials> {
         self.identify.as_ref()?;
         let conn = self.conn(id).filter(|conn| conn.proof.is_none())?;
-        let certificate = conn.layers.as_ref().and_then(|layers| layers.certificate());
-        if certificate.is_some() { None } else { Credentials::of(connect) }
+        let layers = conn.layers.as_ref();
+        let Some(certificate) = layers.and_then(|layers| layers.certificate()) else {
+            return Credentials::of(connect);
+        };
+        let der = layers.and_then(|layers| layers.certificate_der()).cloned();
+        let is_new = self.shard.may_register(&certificate);
+        der.filter(|_| is_new).map(|der| Credentials::of_certificate(connect, der))
     }
 
     fn enter(&mut self, conn: ConnId, connect: &Connect<'_>) {

@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use bitts_broker::Loss;
 use mio::net::TcpStream;
 use rustls::ServerConnection;
+use rustls::pki_types::CertificateDer;
 
 use crate::conn::Readiness;
 use crate::tls::certificate_id;
@@ -45,8 +46,12 @@ impl Layers {
 
     /// SHA-256 of the certificate whose key the client proved to hold.
     pub(crate) fn certificate(&self) -> Option<[u8; 32]> {
-        let certificate = self.tls.as_ref()?.peer_certificates()?.first()?;
-        Some(certificate_id(certificate))
+        self.certificate_der().map(certificate_id)
+    }
+
+    /// The certificate whose key the client proved to hold.
+    pub(crate) fn certificate_der(&self) -> Option<&CertificateDer<'static>> {
+        self.tls.as_ref()?.peer_certificates()?.first()
     }
 
     /// Whether what is said stays between client and server.

@@ -69,7 +69,11 @@ pub struct DeviceCertificate {
 /// `names` are host names and addresses that the server certificate is good for, beside those of
 /// loopback.
 pub fn ensure(dir: &Path, names: &[String]) -> Result<TlsFiles, PkiError> {
-    let files = TlsFiles { certificate: dir.join("server.pem"), key: dir.join("server.key") };
+    let files = TlsFiles {
+        certificate: dir.join("server.pem"),
+        key: dir.join("server.key"),
+        revoked: None,
+    };
     let is_fresh = fs::metadata(&files.certificate)
         .and_then(|metadata| metadata.modified())
         .is_ok_and(|at| SystemTime::now() < at + SERVER_RENEWED_AFTER);

@@ -13,11 +13,14 @@ use arc_swap::ArcSwap;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
-    DigitallySignedStruct, DistinguishedName, ServerConfig, ServerConnection, SignatureScheme,
+    CertificateError, DigitallySignedStruct, DistinguishedName, ServerConfig, ServerConnection,
+    SignatureScheme,
 };
+
+use webpki::{CertRevocationList, EndEntityCert, OwnedCertRevocationList};
 
 use crate::layers::Layers;
 
@@ -40,13 +43,15 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// Its private key, PEM.
     pub key: PathBuf,
+    /// Lists of certificates of clients that their authorities revoked, PEM. Default none.
+    pub revoked: Option<PathBuf>,
 }
 
 impl TlsFiles {
     /// Something that changes when the files do.
-    pub(crate) fn fingerprint(&self) -> [Option<(SystemTime, u64, u64)>; 2] {
-        [&self.certificate, &self.key].map(|path| {
-            let metadata = std::fs::metadata(path).ok()?;
+    pub(crate) fn fingerprint(&self) -> [Option<(SystemTime, u64, u64)>; 3] {
+        [Some(&self.certificate), Some(&self.key), self.revoked.as_ref()].map(|path| {
+            let metadata = std::fs::metadata(path?).ok()?;
             Some((metadata.modified().ok()?, metadata.len(), metadata.ino()))
         })
     }
@@ -123,11 +128,15 @@ fn configs(files: &TlsFiles) -> Result<(Arc<ServerConfig>, Arc<ServerConfig>), T
         key: files.key.clone(),
         reason,
     };
+    let revoked = match &files.revoked {
+        Some(path) => revocation_lists(path)?,
+        None => Vec::new(),
+    };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(pair)?
-        .with_client_cert_verifier(Arc::new(AnyCertificate { provider }))
+        .with_client_cert_verifier(Arc::new(AnyCertificate { provider, revoked }))
         .with_single_cert(chain, key)
         .map_err(pair)?;
     config.session_storage = rustls::server::ServerSessionMemoryCache::new(SESSIONS_CACHED);
@@ -159,14 +168,44 @@ pub(crate) fn certificate_id(certificate: &CertificateDer<'_>) -> [u8; 32] {
     id
 }
 
+fn revocation_lists(path: &Path) -> Result<Vec<CertRevocationList<'static>>, TlsError> {
+    let lists = CertificateRevocationListDer::pem_file_iter(path)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| file_error(path, error.to_string()))?;
+    if lists.is_empty() {
+        return Err(file_error(path, "holds no certificate revocation list".to_owned()));
+    }
+    let read = |list: &CertificateRevocationListDer<'_>| {
+        OwnedCertRevocationList::from_der(list).map(CertRevocationList::Owned)
+    };
+    let lists = lists.iter().map(read).collect::<Result<_, _>>();
+    lists.map_err(|error: webpki::Error| file_error(path, error.to_string()))
+}
+
 fn file_error(path: &Path, reason: String) -> TlsError {
     TlsError::File { path: path.to_owned(), reason }
 }
 
-/// Takes any certificate whose key the client proves to hold.
+/// Takes any certificate whose key the client proves to hold and that nobody revoked. Who it is
+/// for is the registry's to say.
 #[derive(Debug)]
 struct AnyCertificate {
     provider: Arc<CryptoProvider>,
+    revoked: Vec<CertRevocationList<'static>>,
+}
+
+impl AnyCertificate {
+    /// Whether a list of its issuer names its serial number; one that cannot be read is.
+    fn is_revoked(&self, certificate: &CertificateDer<'_>) -> bool {
+        if self.revoked.is_empty() {
+            return false;
+        }
+        let Ok(certificate) = EndEntityCert::try_from(certificate) else { return true };
+        self.revoked.iter().any(|list| {
+            let is_issuer = list.issuer() == certificate.issuer();
+            is_issuer && !matches!(list.find_serial(certificate.serial()), Ok(None))
+        })
+    }
 }
 
 impl ClientCertVerifier for AnyCertificate {
@@ -180,10 +219,13 @@ impl ClientCertVerifier for AnyCertificate {
 
     fn verify_client_cert(
         &self,
-        _end_entity: &CertificateDer<'_>,
+        end_entity: &CertificateDer<'_>,
         _intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
+        if self.is_revoked(end_entity) {
+            return Err(rustls::Error::InvalidCertificate(CertificateError::Revoked));
+        }
         Ok(ClientCertVerified::assertion())
     }
 

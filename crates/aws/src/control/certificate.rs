@@ -10,7 +10,7 @@ use super::page::Page;
 use super::target::{account, arn};
 use super::{ControlError, ControlErrorKind, Given, NewCertificate, check_room, seconds};
 use crate::policy::ResourceKind;
-use crate::registry::{Certificate, CertificateStatus, Draft, Registry, named};
+use crate::registry::{Certificate, CertificateStatus, Draft, Registry, Row, named};
 
 fn found<'a>(registry: &'a Registry, id: &str) -> Result<&'a Certificate, ControlError> {
     named(&registry.certificates, id).ok_or_else(|| ControlError::not_found("certificate", id))
@@ -58,6 +58,36 @@ fn put(
     };
     draft.put(&made.id, certificate);
     Ok(json!({ "certificateArn": arn, "certificateId": made.id }))
+}
+
+impl Registry {
+    /// The account, as ARNs say it.
+    #[must_use]
+    pub fn account(&self) -> String {
+        account(self)
+    }
+
+    /// The authority that registers clients' certificates it signed, at their first connection;
+    /// `is_signed_by` looks at the authority's certificate.
+    pub fn registering_authority(&self, is_signed_by: impl Fn(&str) -> bool) -> Option<&str> {
+        self.active_authorities()
+            .filter(|(_, authority)| authority.auto_registers)
+            .find(|(_, authority)| is_signed_by(&authority.pem))
+            .map(|(id, _)| id)
+    }
+
+    /// Keeps a certificate that its authority registers. Until somebody makes it active it does
+    /// not connect.
+    pub fn register_automatically(
+        &self,
+        certificate: NewCertificate,
+        unix_ms: u64,
+    ) -> Result<(Self, Vec<Row>), ControlError> {
+        let mut draft = Draft::new(self);
+        let given = Given { unix_ms, certificate: Some(certificate), ..Given::default() };
+        put(&mut draft, &given, CertificateStatus::PendingActivation, false)?;
+        Ok(draft.finish())
+    }
 }
 
 /// Keeps a certificate that was made here; whoever made its key adds it to the answer.

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::thread;
 
 use bitts_server::config::{Change, Settings, Sources};
-use bitts_server::{Config, Listeners, Running, Server, pki};
+use bitts_server::{Config, Listeners, Running, Server, TlsFiles, pki};
 use clap::Args;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -55,7 +55,8 @@ fn serve(sources: &Sources, mut settings: Settings, filter: &LogFilter) -> Resul
     if settings.needs_development_certificate() {
         let files = pki::ensure(&settings.pki_dir(), &names(&settings.config))
             .map_err(|error| Failure::Refused(error.to_string()))?;
-        settings.config.tls = Some(files);
+        let revoked = settings.tls_revoked.clone();
+        settings.config.tls = Some(TlsFiles { revoked, ..files });
     }
     let running =
         Server::start(&settings.config).map_err(|error| Failure::Refused(error.to_string()))?;

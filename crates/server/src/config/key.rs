@@ -144,6 +144,14 @@ static KEYS: &[Key] = &[
         current: |settings| path(settings.tls_key.as_ref()),
     },
     Key {
+        name: "tls-revoked",
+        about: "Lists of clients' certificates that their authorities revoked (CRL), PEM",
+        kind: Kind::Path,
+        scope: Scope::Start,
+        apply: |settings, value| settings.tls_revoked = value.path(),
+        current: |settings| path(settings.tls_revoked.as_ref()),
+    },
+    Key {
         name: "pki-dir",
         about: "Development CA and certificates, made there where tls-certificate is not set",
         kind: Kind::Path,

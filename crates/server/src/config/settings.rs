@@ -48,6 +48,8 @@ pub struct Settings {
     pub tls_certificate: Option<PathBuf>,
     /// See [`Settings::tls_certificate`].
     pub tls_key: Option<PathBuf>,
+    /// Lists of clients' certificates that are revoked.
+    pub tls_revoked: Option<PathBuf>,
     /// See [`Settings::pki_dir`].
     pub pki_dir: Option<PathBuf>,
     /// Where to write the listeners.
@@ -85,6 +87,7 @@ impl Default for Settings {
             insecure_open_to_network: false,
             tls_certificate: None,
             tls_key: None,
+            tls_revoked: None,
             pki_dir: None,
             ready_file: None,
             log: "info".to_owned(),
@@ -168,7 +171,8 @@ impl Settings {
     /// The certificate that was configured.
     fn tls_files(&self) -> Option<TlsFiles> {
         let certificate = self.tls_certificate.clone()?;
-        Some(TlsFiles { certificate, key: self.tls_key.clone()? })
+        let (key, revoked) = (self.tls_key.clone()?, self.tls_revoked.clone());
+        Some(TlsFiles { certificate, key, revoked })
     }
 
     /// Whether a listener needs a certificate and none is configured.

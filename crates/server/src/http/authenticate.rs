@@ -180,9 +180,11 @@ impl Caller {
         if decision.is_allowed() { Ok(()) } else { Err(forbidden()) }
     }
 
-    /// Whether an operation of the control plane is allowed.
+    /// Whether an operation of the control plane is allowed: only with an access key, as on AWS. A
+    /// device whose policy says `iot:*` shall not write policies.
     pub(super) fn may_control(&self, route: &control::Route) -> bool {
         let Self::Known(known) = self else { return true };
+        let Identity::AccessKey(_) = known.identity else { return false };
         let (name, resource) = (route.action(), route.resource());
         let resource = resource.map(|(kind, name)| known.registry.scope().arn(kind, name));
         let (action, resource) = (Action::Named(&name), resource.as_ref());

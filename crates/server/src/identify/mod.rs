@@ -13,9 +13,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bitts_aws::events::certificate_registered;
 use bitts_aws::registry::Identity;
-use bitts_broker::{Proof, ShardId};
-use bitts_mqtt::Connect;
+use bitts_broker::command::Command;
+use bitts_broker::{NewMessage, Proof, ShardId};
+use bitts_mqtt::{Connect, QoS};
+use rustls::pki_types::CertificateDer;
 use tokio::sync::{Semaphore, mpsc};
 use zeroize::Zeroizing;
 
@@ -25,7 +28,8 @@ pub(crate) use self::token::TokenParts;
 use crate::clock::Clock;
 use crate::conn::Conn;
 use crate::mesh::{Mail, Mesh};
-use crate::registry::Directory;
+use crate::registry::{Directory, is_signed_by, read_certificate};
+use crate::tls::certificate_id;
 
 /// Connections that are looked at here at once; the others wait in the order in which they came.
 const AT_ONCE: usize = 256;
@@ -46,6 +50,8 @@ pub(crate) struct Credentials {
     pub(crate) client_id: String,
     pub(crate) username: String,
     pub(crate) password: Option<Zeroizing<Vec<u8>>>,
+    /// A certificate that is new, and that its authority may register.
+    certificate: Option<CertificateDer<'static>>,
 }
 
 impl Credentials {
@@ -61,7 +67,18 @@ impl Credentials {
             client_id: connect.client_id.to_owned(),
             username: username.to_owned(),
             password: connect.password.map(|password| Zeroizing::new(password.to_vec())),
+            certificate: None,
         })
+    }
+
+    /// Those of a client with a certificate that nobody knows yet.
+    pub(crate) fn of_certificate(connect: &Connect<'_>, der: CertificateDer<'static>) -> Self {
+        Self {
+            client_id: connect.client_id.to_owned(),
+            username: String::new(),
+            password: None,
+            certificate: Some(der),
+        }
     }
 }
 
@@ -95,7 +112,10 @@ impl Identifier {
             tokio::spawn(async move {
                 let address = conn.source.ip();
                 let is_secure = conn.layers.as_ref().is_some_and(|layers| layers.is_secure());
-                let proof = this.identify(&credentials, address, is_secure).await;
+                let proof = match &credentials.certificate {
+                    Some(der) => this.register(der, &mesh).await,
+                    None => this.identify(&credentials, address, is_secure).await,
+                };
                 conn.proof = Some(Box::new(proof));
                 if let Some(inbox) = mesh.inbox(owner) {
                     inbox.send(&mut vec![Mail::Conn(conn)]);
@@ -103,6 +123,43 @@ impl Identifier {
                 drop(permit);
             });
         }
+    }
+
+    /// Registers a certificate whose authority does so at the first connection, and tells whoever
+    /// decides about it. This connection is refused; the client comes back
+    /// (`control-plane-and-jobs.md` §3).
+    async fn register(&self, der: &CertificateDer<'static>, mesh: &Mesh) -> Proof {
+        let proof = Proof::Identity(Identity::Certificate(certificate_id(der)));
+        let pem = pem_of(der);
+        let unix_ms = self.clock.now().unix_ms;
+        let registry = self.directory.current();
+        let is_signed = |authority: &str| is_signed_by(&pem, authority).unwrap_or(false);
+        let Some(ca_id) = registry.registering_authority(is_signed).map(str::to_owned) else {
+            return proof;
+        };
+        let Ok(mut certificate) = read_certificate(&pem) else { return proof };
+        certificate.ca_id = Some(ca_id.clone());
+        let id = certificate.id.clone();
+        let registered = self.directory.change(move |registry| {
+            let (registry, rows) = registry.register_automatically(certificate, unix_ms)?;
+            Ok((registry, (), rows))
+        });
+        if registered.await.is_ok() {
+            let (topic, payload) =
+                certificate_registered(&id, &ca_id, &registry.account(), unix_ms);
+            let owner = mesh.placement.owner_of(&topic);
+            let message = NewMessage {
+                topic,
+                payload: payload.into(),
+                qos: QoS::One,
+                retain: false,
+                properties: Vec::new(),
+                message_expiry_interval: None,
+            };
+            // Without shards the server stops, and there is nobody to tell.
+            mesh.call(owner, Command::PublishSystem(message)).await;
+        }
+        proof
     }
 
     async fn identify(&self, credentials: &Credentials, address: IpAddr, is_secure: bool) -> Proof {
@@ -129,4 +186,14 @@ impl Identifier {
         }
         Proof::Failed
     }
+}
+
+/// A certificate as PEM.
+fn pem_of(der: &CertificateDer<'_>) -> String {
+    let text = data_encoding::BASE64.encode(der);
+    let lines: Vec<&str> = (0..text.len())
+        .step_by(64)
+        .filter_map(|start| text.get(start..text.len().min(start + 64)))
+        .collect();
+    format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
 }
