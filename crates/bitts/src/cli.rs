@@ -7,10 +7,13 @@ use clap_complete::Shell;
 
 use crate::certificate::CertificateCommand;
 use crate::connection::ConnectionCommand;
+use crate::credential::CredentialCommand;
+use crate::policy::PolicyCommand;
 use crate::publish::PublishCommand;
 use crate::retained::RetainedCommand;
 use crate::serve::Serve;
 use crate::subscribe::SubscribeCommand;
+use crate::thing::ThingCommand;
 
 /// The AWS IoT Core data plane that you run yourself.
 #[derive(Debug, Parser)]
@@ -40,8 +43,14 @@ pub(crate) enum Command {
     Subscribe(SubscribeCommand),
     /// Look at retained messages, and remove them
     Retained(RetainedCommand),
-    /// Make certificates for devices, of the development CA
+    /// Make things, and say who speaks for them
+    Thing(ThingCommand),
+    /// Make certificates for devices, and say which are good
     Certificate(CertificateCommand),
+    /// Write policies, attach them, and ask what they decide
+    Policy(PolicyCommand),
+    /// Make access keys, and users with a password
+    Credential(CredentialCommand),
     /// Print a completion script for a shell.
     Completions {
         /// Which shell.

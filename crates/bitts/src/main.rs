@@ -5,15 +5,19 @@
 mod certificate;
 mod cli;
 mod connection;
+mod control;
+mod credential;
 mod demo;
 mod endpoint;
 mod failure;
 mod manual;
 mod output;
+mod policy;
 mod publish;
 mod retained;
 mod serve;
 mod subscribe;
+mod thing;
 
 use std::process::ExitCode;
 
@@ -39,7 +43,10 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Publish(command) => block_on(command.run()),
         Command::Retained(command) => block_on(command.run()),
         Command::Subscribe(command) => block_on(command.run()),
-        Command::Certificate(command) => command.run(),
+        Command::Thing(command) => block_on(command.run()),
+        Command::Certificate(command) => block_on(command.run()),
+        Command::Policy(command) => block_on(command.run()),
+        Command::Credential(command) => block_on(command.run()),
         Command::Demo => demo::run(),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { dir } => manual::man_pages(&dir),

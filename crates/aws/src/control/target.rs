@@ -1,12 +1,16 @@
 //! What policies are attached to, and what speaks for things: certificates, groups, keys, users.
 //!
-//! Callers name a certificate or a group by its ARN, an access key as `accesskey/ID`, a user as
-//! `user/NAME`, everybody without a credential as `anonymous`, a Cognito identity by its id. The
-//! registry keeps the same without region and account: `cert/ID`, `thinggroup/NAME`.
+//! Callers name a certificate or a group by its ARN or by the end of it (`cert/ID`,
+//! `thinggroup/NAME`), an access key as `accesskey/ID`, a user as `user/NAME`, everybody without a
+//! credential as `anonymous`, a Cognito identity by its id. The registry keeps no region and no
+//! account.
 
 use super::ControlError;
 use crate::policy::{Arn, ResourceKind};
 use crate::registry::{ANONYMOUS, Registry, named};
+
+/// What targets begin with that are not named by an ARN.
+const SHORT: [&str; 4] = ["accesskey/", "user/", "cert/", "thinggroup/"];
 
 /// The registry's name of a target.
 pub(super) fn key(registry: &Registry, member: &str, text: &str) -> Result<String, ControlError> {
@@ -16,8 +20,8 @@ pub(super) fn key(registry: &Registry, member: &str, text: &str) -> Result<Strin
              accesskey/ID, user/NAME, anonymous, or the id of a Cognito identity"
         ))
     };
-    let known = ["accesskey/", "user/"].iter().any(|kind| text.starts_with(kind));
-    if known || text == ANONYMOUS || is_cognito(text) {
+    let is_short = SHORT.iter().any(|kind| text.starts_with(kind));
+    if is_short || text == ANONYMOUS || is_cognito(text) {
         return Ok(text.to_owned());
     }
     let arn = Arn::parse(text).map_err(|_| refused())?;

@@ -8,6 +8,7 @@
 //! twice. A DeleteConnection that finds nothing after an attempt that may have been carried out is
 //! done.
 
+mod control;
 mod error;
 mod pager;
 mod retry;
@@ -31,6 +32,7 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 
+pub use self::control::ControlCall;
 pub use self::error::{
     CallError, DeleteConnectionError, GetConnectionError, GetRetainedMessageError,
     ListRetainedMessagesError, ListSubscriptionsError, PublishError, Refusal, TransportError,

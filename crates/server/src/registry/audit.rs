@@ -4,6 +4,7 @@
 //! `audit.log` beside the registry, and to the log under the target `audit`. Names and ids only:
 //! never a secret, a key or a document.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
@@ -27,9 +28,8 @@ pub(crate) struct Entry<'a> {
     pub(crate) source_ip: &'a str,
     /// For what: `iot:CreateThing`.
     pub(crate) action: &'a str,
-    /// With which resource.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) resource: Option<&'a str>,
+    /// With what: the request's names and ids, and those of what was made.
+    pub(crate) with: &'a BTreeMap<&'static str, String>,
     /// `done`, or the name of the exception.
     pub(crate) outcome: &'a str,
 }
@@ -47,9 +47,9 @@ impl Audit {
 
     /// Writes an entry; a disk that does not take it is reported, and stops nothing.
     pub(crate) fn write(&self, entry: &Entry<'_>) {
-        let Entry { request_id, principal, source_ip, action, resource, outcome, .. } = entry;
+        let Entry { request_id, principal, source_ip, action, with, outcome, .. } = entry;
         tracing::info!(
-            target: "audit", request_id, principal, source_ip, action, resource, outcome,
+            target: "audit", request_id, principal, source_ip, action, ?with, outcome,
         );
         let Some(file) = &self.0 else { return };
         let written = serde_json::to_vec(entry).map_err(io::Error::other).and_then(|mut line| {
@@ -77,7 +77,7 @@ mod tests {
                 principal: "AKID",
                 source_ip: "::1",
                 action: "iot:CreateThing",
-                resource: Some("thing/a\nb"),
+                with: &BTreeMap::from([("thingName", "a\nb".to_owned())]),
                 outcome: "done",
             });
         }
@@ -85,9 +85,7 @@ mod tests {
         let lines: Vec<serde_json::Value> =
             text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines.len(), 2);
-        assert_eq!(
-            (&lines[1]["resource"], &lines[1]["outcome"]),
-            (&"thing/a\nb".into(), &"done".into())
-        );
+        assert_eq!(lines[1]["with"]["thingName"], "a\nb");
+        assert_eq!(lines[1]["outcome"], "done");
     }
 }

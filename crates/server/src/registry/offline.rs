@@ -1,5 +1,6 @@
 //! What is done to a registry while no server runs on it: the first administrator's access key.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -59,7 +60,7 @@ pub fn create_admin_key(dir: &Path, user_name: Option<&str>) -> Result<AdminKey,
         principal: "offline",
         source_ip: "",
         action: &route.action(),
-        resource: None,
+        with: &BTreeMap::from([("credentialId", id.clone())]),
         outcome: "done",
     });
     Ok(AdminKey { id, secret })

@@ -11,6 +11,8 @@ mod material;
 
 pub(crate) use self::material::new_access_key;
 
+use std::collections::BTreeMap;
+
 use bitts_aws::control::{
     self, ControlError, ControlErrorKind, Given, Input, Material, Route, RouteError,
 };
@@ -31,6 +33,27 @@ use crate::registry::Entry;
 
 /// Services that requests are signed for.
 const SERVICES: &[&str] = &["iot", sigv4::SERVICE_DATA];
+
+/// Members that the audit log names: none of them is a secret.
+const NAMES: &[&str] = &[
+    "authorizerName",
+    "caCertificateId",
+    "certificateId",
+    "credentialId",
+    "newAutoRegistrationStatus",
+    "newStatus",
+    "policyName",
+    "policyVersionId",
+    "principal",
+    "resourceArn",
+    "target",
+    "thingGroupName",
+    "thingName",
+    "thingTypeName",
+    "userName",
+];
+
+type Names = BTreeMap<&'static str, String>;
 
 /// Whether a request line is answered here.
 pub(super) fn owns(method: &str, path: &str) -> bool {
@@ -57,18 +80,20 @@ impl Front {
         let caller = match self.authenticate(door, &head, &body, SERVICES).await {
             Ok(caller) => caller,
             Err(error) => {
-                self.record(&route, ("unknown", error.kind.name()), trace, door);
+                let who = ("unknown", error.kind.name());
+                self.record(&route, who, &BTreeMap::new(), (trace, door));
                 return Answer::error(&error, trace);
             }
         };
-        let outcome = self.answer_caller(&caller, &route, &head, &body).await;
+        let mut with = BTreeMap::new();
+        let outcome = self.answer_caller(&caller, &route, (&head, &body), &mut with).await;
         let name = match &outcome {
             Ok(_) => "done",
             Err(error) => error.kind.name(),
         };
         let is_denied = name == ControlErrorKind::AccessDenied.name();
         if is_denied || route.operation().changes() {
-            self.record(&route, (&who(&caller), name), trace, door);
+            self.record(&route, (&who(&caller), name), &with, (trace, door));
         }
         match outcome {
             Ok(Value::Null) => Answer::empty(trace),
@@ -81,14 +106,18 @@ impl Front {
         &self,
         caller: &Caller,
         route: &Route,
-        head: &Parts,
-        body: &[u8],
+        (head, body): (&Parts, &[u8]),
+        with: &mut Names,
     ) -> Result<Value, ControlError> {
         if !caller.may_control(route) {
             return Err(denied(route, &self.directory.current()));
         }
         let headers = RequestHeaders(&head.headers);
         let input = Input::parse(route, head.uri.query(), &headers, body)?;
+        with.extend(NAMES.iter().filter_map(|name| Some((*name, input.text(name).ok()??.into()))));
+        if input.flag("isAdmin").unwrap_or_default() {
+            with.insert("isAdmin", "true".to_owned());
+        }
         let mut given = self.given(head);
         let operation = route.operation();
         let mut key_pair = None;
@@ -112,6 +141,7 @@ impl Front {
             input
         };
         let mut answer = self.directory.apply(operation, input, given).await?;
+        with.extend(NAMES.iter().filter_map(|name| Some((*name, answer[*name].as_str()?.into()))));
         if let (Some(members), Some(key_pair)) = (answer.as_object_mut(), key_pair) {
             members.insert("keyPair".to_owned(), key_pair);
         }
@@ -131,16 +161,20 @@ impl Front {
         }
     }
 
-    fn record(&self, route: &Route, (who, outcome): (&str, &str), trace: &Trace, door: &Door) {
-        let resource = route.resource();
-        let resource = resource.map(|(kind, name)| format!("{}/{name}", kind.as_str()));
+    fn record(
+        &self,
+        route: &Route,
+        (who, outcome): (&str, &str),
+        with: &Names,
+        (trace, door): (&Trace, &Door),
+    ) {
         self.directory.audit().write(&Entry {
             timestamp: self.clock.now().unix_ms,
             request_id: trace.as_str(),
             principal: who,
             source_ip: &door.source.ip().to_canonical().to_string(),
             action: &route.action(),
-            resource: resource.as_deref(),
+            with,
             outcome,
         });
     }
