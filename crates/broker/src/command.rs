@@ -10,6 +10,7 @@ use bitts_aws::registry::Registry;
 
 use crate::input::ReplyId;
 use crate::message::{Message, NewMessage};
+use crate::needs::Need;
 use crate::outbox::Outbox;
 use crate::rates::AccountRate;
 use crate::reason::{Cause, Stats};
@@ -72,6 +73,8 @@ pub enum Command {
     },
     /// This shard's counters.
     Stats,
+    /// What clients of this shard needed to be decided in the last hour.
+    Needs,
     /// Another registry decides from now on.
     SetRegistry(Arc<Registry>),
 }
@@ -114,6 +117,8 @@ pub enum Reply {
     Throttled,
     /// The topic is reserved for a service that does not exist here.
     Reserved,
+    /// What was decided.
+    Needs(Vec<Need>),
     /// This shard's counters.
     Stats(Box<Stats>),
 }
@@ -192,6 +197,10 @@ impl Shard {
             }
             Command::ListConnections { prefix, after, max, connected } => {
                 self.list_connections(now, &prefix, after.as_deref(), max, connected)
+            }
+            Command::Needs => {
+                let needs = self.authority.as_ref().map(|it| it.needs.all(now.unix_ms));
+                Reply::Needs(needs.unwrap_or_default())
             }
             Command::SetRegistry(registry) => {
                 self.take_registry(now, registry, out);

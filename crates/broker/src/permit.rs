@@ -5,6 +5,7 @@
 //! allowed nothing. Decisions are remembered for each session until the registry changes. Contract
 //! `policies.md` §2 and §5, `mqtt-broker.md` §4 and §10.
 
+use core::net::IpAddr;
 use std::sync::Arc;
 
 use bitts_aws::policy::{
@@ -16,6 +17,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use crate::input::{Origin, Proof};
+use crate::needs::{Need, NeededAction, Needs};
 use crate::outbox::Outbox;
 use crate::reason::{Cause, Dropped};
 use crate::session::Transit;
@@ -34,12 +36,13 @@ pub(crate) struct Authority {
     pub(crate) registry: Arc<Registry>,
     /// Kept between decisions for its capacity.
     arn: Arn,
+    pub(crate) needs: Needs,
 }
 
 impl Authority {
-    pub(crate) fn new(registry: Arc<Registry>) -> Self {
+    pub(crate) fn new(registry: Arc<Registry>, seed: u64) -> Self {
         let arn = registry.scope().arn(ResourceKind::Topic, "");
-        Self { registry, arn }
+        Self { registry, arn, needs: Needs::new(seed) }
     }
 
     pub(crate) fn may_register(&self, certificate: &[u8; 32]) -> bool {
@@ -47,6 +50,15 @@ impl Authority {
         self.registry.standing(&identity, 0) == Err(Refused::Unknown)
             && self.registry.registering_authority(|_| true).is_some()
     }
+}
+
+/// Where a client comes from, and the key of its name.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    client: NameKey,
+    source: IpAddr,
+    local_port: u16,
+    is_secure: bool,
 }
 
 /// Who a session's client is, and what was decided for it.
@@ -57,6 +69,7 @@ pub(crate) struct Access {
     grant: Option<Grant>,
     connection: MqttConnection,
     origin: PolicyOrigin,
+    place: Place,
     /// The registry's, that the grant is of.
     generation: u64,
     /// Whether a policy asks for the time, and the second that what is remembered is of.
@@ -134,7 +147,24 @@ impl Access {
             self.remembered.clear();
         }
         self.remembered.insert((kind as u8, key), allowed);
+        let kept = (self.place.client, kind as u8, key);
+        let action = NeededAction::Plain(kind, resource);
+        authority.needs.keep(kept, || self.need(action, name, allowed, now));
         allowed
+    }
+
+    fn need(&self, action: NeededAction, name: &str, is_allowed: bool, now: Now) -> Need {
+        Need {
+            identity: self.identity.clone(),
+            client_id: self.connection.client_id.as_str().into(),
+            source: self.place.source,
+            local_port: self.place.local_port,
+            is_secure: self.place.is_secure,
+            action,
+            name: name.into(),
+            is_allowed,
+            asked_unix_ms: now.unix_ms,
+        }
     }
 }
 
@@ -210,13 +240,19 @@ impl Shard {
         let registry = Arc::clone(&authority.registry);
         let grant = registry.grant(&identity, Some(client_id), now.unix_ms);
         let grant = grant.map_err(|_| ReasonCode::NotAuthorized)?;
-        let (peer, target) = (origin.source.ip(), origin.target.port());
+        let place = Place {
+            client: self.placement.key_of(client_id),
+            source: origin.source.ip(),
+            local_port: origin.target.port(),
+            is_secure: origin.is_secure,
+        };
         let mut access = Access {
             ends: ends(&identity, now, origin.is_websocket),
             identity,
             grant: None,
             connection: MqttConnection { client_id: client_id.to_owned(), thing: None },
-            origin: PolicyOrigin::new(peer, target, origin.is_secure),
+            origin: PolicyOrigin::new(place.source, place.local_port, place.is_secure),
+            place,
             generation: registry.generation(),
             is_timed: false,
             second: now.unix_ms / 1_000,
@@ -234,6 +270,12 @@ impl Shard {
                     && (!will.retain
                         || access.decide(Action::Plain(ActionKind::RetainPublish), topic, now))
             });
+        let action = NeededAction::Connect {
+            persistent,
+            will_topic: connect.will.as_ref().map(|will| will.topic.into()),
+        };
+        let kept = (place.client, ActionKind::Connect as u8, place.client);
+        authority.needs.keep(kept, || access.need(action, client_id, is_allowed, now));
         if is_allowed {
             return Ok(Some(Box::new(access)));
         }

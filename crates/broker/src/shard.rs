@@ -118,7 +118,7 @@ impl Shard {
     /// The same shard where clients may do what a registry says, and nothing else.
     #[must_use]
     pub fn with_registry(mut self, registry: Arc<Registry>) -> Self {
-        self.authority = Some(Authority::new(registry));
+        self.authority = Some(Authority::new(registry, self.placement.seed()));
         self
     }
 

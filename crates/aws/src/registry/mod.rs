@@ -6,6 +6,7 @@
 //! randomness, no IO: times, ids and key material are arguments. [`Registry::grant`] says what an
 //! identity may do. Contract `control-plane-and-jobs.md` §2, `policies.md` §1 and §5.
 
+mod candidate;
 mod draft;
 mod grant;
 mod map;
@@ -24,6 +25,7 @@ use self::map::Map;
 use self::pairs::Pairs;
 use crate::policy::{ArnScope, Policy, PolicyLimits};
 
+pub use candidate::Candidate;
 pub use grant::{ANONYMOUS, Authorized, Grant, Identity, Refused, Rights};
 pub use record::{
     AccessKey, Attributes, Authorizer, CaCertificate, Certificate, CertificateFacts,

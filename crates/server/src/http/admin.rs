@@ -54,6 +54,16 @@ struct Health {
     durability: &'static str,
 }
 
+/// Our paths: what each answers to, and the action that it needs; health is for everybody.
+const PATHS: &[(&str, Method, Option<&str>)] = &[
+    ("/health/live", Method::GET, None),
+    ("/health/ready", Method::GET, None),
+    ("/metrics", Method::GET, Some("bitts:GetMetrics")),
+    ("/bitts/v1/connections", Method::GET, Some("bitts:ListConnections")),
+    ("/bitts/v1/throttle", Method::POST, Some("bitts:ThrottleNext")),
+    ("/bitts/v1/policy/compare", Method::POST, Some("bitts:ComparePolicy")),
+];
+
 impl Front {
     pub(super) async fn admin(
         &self,
@@ -61,53 +71,52 @@ impl Front {
         trace: &Trace,
         door: &Door,
     ) -> Answer {
-        let (head, _) = request.into_parts();
-        let path = head.uri.path();
-        if let Err(error) = self.may_administer(&head, door).await {
-            return Answer::error(&error, trace);
-        }
-        if path == "/bitts/v1/throttle" && head.method == Method::POST {
-            return match self.throttle_next(head.uri.query()) {
-                Ok(()) => Answer::empty(trace),
-                Err(error) => Answer::error(&error, trace),
-            };
-        }
-        if !matches!(path, "/metrics" | "/health/live" | "/health/ready" | "/bitts/v1/connections")
-        {
-            return Answer::error(
-                &ApiError::new(ErrorKind::ResourceNotFound, "No such path"),
-                trace,
-            );
-        }
-        if head.method != Method::GET && head.method != Method::HEAD {
-            let message = "The path does not know this method";
-            return Answer::error(&ApiError::new(ErrorKind::MethodNotAllowed, message), trace);
-        }
-        match path {
-            "/health/live" => health("live", true, trace),
-            "/health/ready" => {
-                let is_ready = !self.is_stopping.load(Ordering::Relaxed);
-                health(if is_ready { "ready" } else { "stopping" }, is_ready, trace)
-            }
-            "/metrics" => self.metrics(trace).await,
-            _ => match self.list_connections(head.uri.query(), trace).await {
-                Ok(answer) => answer,
-                Err(error) => Answer::error(&error, trace),
-            },
+        let (head, body) = request.into_parts();
+        let body = match self.read_body(body).await {
+            Ok(body) => body,
+            Err(error) => return Answer::error(&error, trace).closing(),
+        };
+        match self.administer(&head, &body, trace, door).await {
+            Ok(answer) => answer,
+            Err(error) => Answer::error(&error, trace),
         }
     }
 
-    /// Health is for everybody; everything else of ours needs an action of its own.
-    async fn may_administer(&self, head: &Parts, door: &Door) -> Result<(), ApiError> {
-        let action = match head.uri.path() {
-            "/health/live" | "/health/ready" => return Ok(()),
-            "/metrics" => "bitts:GetMetrics",
-            "/bitts/v1/throttle" => "bitts:ThrottleNext",
-            "/bitts/v1/connections" => "bitts:ListConnections",
-            // There is no such path, which only who may do everything learns.
-            _ => "bitts:Unknown",
+    async fn administer(
+        &self,
+        head: &Parts,
+        body: &[u8],
+        trace: &Trace,
+        door: &Door,
+    ) -> Result<Answer, ApiError> {
+        let path = head.uri.path();
+        let known = PATHS.iter().find(|(known, ..)| *known == path);
+        // Which paths there are learns who may do everything.
+        let action = known.map_or(Some("bitts:Unknown"), |(_, _, action)| *action);
+        if let Some(action) = action {
+            self.authenticate(door, head, body, OUR_SERVICES).await?.may_do(action)?;
+        }
+        let Some((_, method, _)) = known else {
+            return Err(ApiError::new(ErrorKind::ResourceNotFound, "No such path"));
         };
-        self.authenticate(door, head, &[], OUR_SERVICES).await?.may_do(action)
+        let is_head = *method == Method::GET && head.method == Method::HEAD;
+        if head.method != *method && !is_head {
+            let message = "The path does not know this method";
+            return Err(ApiError::new(ErrorKind::MethodNotAllowed, message));
+        }
+        match path {
+            "/health/live" => Ok(health("live", true, trace)),
+            "/health/ready" => {
+                let is_ready = !self.is_stopping.load(Ordering::Relaxed);
+                Ok(health(if is_ready { "ready" } else { "stopping" }, is_ready, trace))
+            }
+            "/metrics" => Ok(self.metrics(trace).await),
+            "/bitts/v1/throttle" => {
+                self.throttle_next(head.uri.query()).map(|()| Answer::empty(trace))
+            }
+            "/bitts/v1/policy/compare" => self.compare_policy(body, trace).await,
+            _ => self.list_connections(head.uri.query(), trace).await,
+        }
     }
 
     /// Makes the next requests to the data plane throttle: `calls`, and `operation` for one only.

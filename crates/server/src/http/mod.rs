@@ -7,6 +7,7 @@
 mod admin;
 mod answer;
 mod authenticate;
+mod compare;
 mod control_plane;
 mod data_plane;
 mod guard;

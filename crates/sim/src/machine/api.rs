@@ -174,9 +174,13 @@ fn finish(operation: &Operation, replies: Vec<Reply>) -> (u16, Value) {
             };
             (200, to_json(&found))
         }
-        Some(Reply::RetainedList { .. } | Reply::Connections { .. } | Reply::Stats(_)) | None => {
-            error(ErrorKind::InternalFailure)
-        }
+        Some(
+            Reply::RetainedList { .. }
+            | Reply::Connections { .. }
+            | Reply::Needs(_)
+            | Reply::Stats(_),
+        )
+        | None => error(ErrorKind::InternalFailure),
     }
 }
 
