@@ -14,30 +14,30 @@ const CHUNK_MAX: usize = 256;
 type Chunk<K, V> = Arc<Vec<(K, V)>>;
 
 /// See the module.
-pub(crate) struct Map<K, V> {
+pub(crate) struct OrderedMap<K, V> {
     chunks: Arc<Vec<Chunk<K, V>>>,
     len: usize,
 }
 
-impl<K, V> Default for Map<K, V> {
+impl<K, V> Default for OrderedMap<K, V> {
     fn default() -> Self {
         Self { chunks: Arc::default(), len: 0 }
     }
 }
 
-impl<K, V> Clone for Map<K, V> {
+impl<K, V> Clone for OrderedMap<K, V> {
     fn clone(&self) -> Self {
         Self { chunks: Arc::clone(&self.chunks), len: self.len }
     }
 }
 
-impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for Map<K, V> {
+impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for OrderedMap<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.iter().map(|(key, value)| (key, value))).finish()
     }
 }
 
-impl<K, V> Map<K, V> {
+impl<K, V> OrderedMap<K, V> {
     /// How many entries there are.
     pub(crate) fn len(&self) -> usize {
         self.len
@@ -75,7 +75,7 @@ impl<K, V> Map<K, V> {
     }
 }
 
-impl<K: Clone + Ord, V: Clone> Map<K, V> {
+impl<K: Clone + Ord, V: Clone> OrderedMap<K, V> {
     /// Puts an entry; gives the value that stood there.
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
         let at = self.chunk_of(|known| known.cmp(&key)).unwrap_or(0);
@@ -142,7 +142,7 @@ mod tests {
     /// A change touches the chunk it is in and leaves the copy taken before as it was.
     #[test]
     fn a_copy_shares_every_chunk_but_the_changed_one() {
-        let mut map = Map::default();
+        let mut map = OrderedMap::default();
         for key in 0..10_000 {
             map.insert(key, key);
         }
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn removals_leave_no_empty_and_few_small_chunks() {
-        let mut map = Map::default();
+        let mut map = OrderedMap::default();
         for key in 0..10_000 {
             map.insert(key, ());
         }
@@ -178,7 +178,7 @@ mod tests {
             steps in prop::collection::vec((any::<bool>(), 0..700_u16, any::<u8>()), 0..3_000),
             from in 0..700_u16,
         ) {
-            let mut map = Map::default();
+            let mut map = OrderedMap::default();
             let mut model = BTreeMap::new();
             for (puts, key, value) in steps {
                 if puts {

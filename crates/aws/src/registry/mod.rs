@@ -21,7 +21,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::draft::Draft;
-use self::map::Map;
+use self::map::OrderedMap;
 use self::pairs::Pairs;
 use crate::policy::{ArnScope, Policy, PolicyLimits};
 
@@ -109,17 +109,17 @@ pub struct Registry {
     pub(crate) scope: Arc<ArnScope>,
     pub(crate) limits: Arc<RegistryLimits>,
     pub(crate) settings: Settings,
-    pub(crate) things: Map<Arc<str>, Arc<Thing>>,
-    pub(crate) thing_types: Map<Arc<str>, Arc<ThingType>>,
-    pub(crate) thing_groups: Map<Arc<str>, Arc<ThingGroup>>,
-    pub(crate) certificates: Map<Arc<str>, Arc<Certificate>>,
-    pub(crate) ca_certificates: Map<Arc<str>, Arc<CaCertificate>>,
-    pub(crate) policies: Map<Arc<str>, Arc<PolicyRecord>>,
-    pub(crate) authorizers: Map<Arc<str>, Arc<Authorizer>>,
-    pub(crate) access_keys: Map<Arc<str>, Arc<AccessKey>>,
-    pub(crate) users: Map<Arc<str>, Arc<User>>,
+    pub(crate) things: OrderedMap<Arc<str>, Arc<Thing>>,
+    pub(crate) thing_types: OrderedMap<Arc<str>, Arc<ThingType>>,
+    pub(crate) thing_groups: OrderedMap<Arc<str>, Arc<ThingGroup>>,
+    pub(crate) certificates: OrderedMap<Arc<str>, Arc<Certificate>>,
+    pub(crate) ca_certificates: OrderedMap<Arc<str>, Arc<CaCertificate>>,
+    pub(crate) policies: OrderedMap<Arc<str>, Arc<PolicyRecord>>,
+    pub(crate) authorizers: OrderedMap<Arc<str>, Arc<Authorizer>>,
+    pub(crate) access_keys: OrderedMap<Arc<str>, Arc<AccessKey>>,
+    pub(crate) users: OrderedMap<Arc<str>, Arc<User>>,
     /// By `KIND/NAME`.
-    pub(crate) tags: Map<Arc<str>, Arc<Tags>>,
+    pub(crate) tags: OrderedMap<Arc<str>, Arc<Tags>>,
     /// Groups and the things in them.
     pub(crate) members: Pairs<Linked>,
     /// Targets and the policies on them.
@@ -129,7 +129,7 @@ pub struct Registry {
 }
 
 /// A record by its name.
-pub(crate) fn named<'a, T>(map: &'a Map<Arc<str>, Arc<T>>, name: &str) -> Option<&'a T> {
+pub(crate) fn named<'a, T>(map: &'a OrderedMap<Arc<str>, Arc<T>>, name: &str) -> Option<&'a T> {
     map.find(|known| (**known).cmp(name)).map(|record| &**record)
 }
 
@@ -141,16 +141,16 @@ impl Registry {
             scope: Arc::new(scope),
             limits: Arc::new(limits),
             settings: Settings::default(),
-            things: Map::default(),
-            thing_types: Map::default(),
-            thing_groups: Map::default(),
-            certificates: Map::default(),
-            ca_certificates: Map::default(),
-            policies: Map::default(),
-            authorizers: Map::default(),
-            access_keys: Map::default(),
-            users: Map::default(),
-            tags: Map::default(),
+            things: OrderedMap::default(),
+            thing_types: OrderedMap::default(),
+            thing_groups: OrderedMap::default(),
+            certificates: OrderedMap::default(),
+            ca_certificates: OrderedMap::default(),
+            policies: OrderedMap::default(),
+            authorizers: OrderedMap::default(),
+            access_keys: OrderedMap::default(),
+            users: OrderedMap::default(),
+            tags: OrderedMap::default(),
             members: Pairs::default(),
             attachments: Pairs::default(),
             principals: Pairs::default(),

@@ -6,20 +6,20 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use super::map::Map;
+use super::map::OrderedMap;
 
 type Pair = (Arc<str>, Arc<str>);
 
 /// Pairs with a value each.
 #[derive(Clone, Debug)]
 pub(crate) struct Pairs<V> {
-    forward: Map<Pair, V>,
-    backward: Map<Pair, V>,
+    forward: OrderedMap<Pair, V>,
+    backward: OrderedMap<Pair, V>,
 }
 
 impl<V> Default for Pairs<V> {
     fn default() -> Self {
-        Self { forward: Map::default(), backward: Map::default() }
+        Self { forward: OrderedMap::default(), backward: OrderedMap::default() }
     }
 }
 
@@ -28,7 +28,10 @@ fn order(left: &str, right: &str) -> impl Fn(&Pair) -> Ordering {
 }
 
 /// The second halves of the pairs that begin with `first`, ascending, with their values.
-fn seconds<'a, V>(map: &'a Map<Pair, V>, first: &str) -> impl Iterator<Item = (&'a str, &'a V)> {
+fn seconds<'a, V>(
+    map: &'a OrderedMap<Pair, V>,
+    first: &str,
+) -> impl Iterator<Item = (&'a str, &'a V)> {
     let found = map.from(order(first, ""));
     found
         .take_while(move |((known, _), _)| **known == *first)

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use thiserror::Error;
 
-use super::map::Map;
+use super::map::OrderedMap;
 use super::record::{
     AccessKey, Authorizer, CaCertificate, Certificate, PolicyRecord, Thing, ThingGroup, ThingType,
     User,
@@ -110,8 +110,8 @@ pub enum LoadError {
 pub(crate) trait Record: Clone + DeserializeOwned + Serialize {
     const TABLE: Table;
 
-    fn map(registry: &Registry) -> &Map<Arc<str>, Arc<Self>>;
-    fn map_mut(registry: &mut Registry) -> &mut Map<Arc<str>, Arc<Self>>;
+    fn map(registry: &Registry) -> &OrderedMap<Arc<str>, Arc<Self>>;
+    fn map_mut(registry: &mut Registry) -> &mut OrderedMap<Arc<str>, Arc<Self>>;
 
     /// Makes what is derived from the rest.
     fn complete(&mut self, _name: &str, _limits: &RegistryLimits) -> Result<(), MalformedPolicy> {
@@ -124,11 +124,11 @@ macro_rules! records {
         $(impl Record for $record {
             const TABLE: Table = Table::$record;
 
-            fn map(registry: &Registry) -> &Map<Arc<str>, Arc<Self>> {
+            fn map(registry: &Registry) -> &OrderedMap<Arc<str>, Arc<Self>> {
                 &registry.$field
             }
 
-            fn map_mut(registry: &mut Registry) -> &mut Map<Arc<str>, Arc<Self>> {
+            fn map_mut(registry: &mut Registry) -> &mut OrderedMap<Arc<str>, Arc<Self>> {
                 &mut registry.$field
             }
         })*
@@ -150,11 +150,11 @@ records! {
 impl Record for PolicyRecord {
     const TABLE: Table = Table::Policy;
 
-    fn map(registry: &Registry) -> &Map<Arc<str>, Arc<Self>> {
+    fn map(registry: &Registry) -> &OrderedMap<Arc<str>, Arc<Self>> {
         &registry.policies
     }
 
-    fn map_mut(registry: &mut Registry) -> &mut Map<Arc<str>, Arc<Self>> {
+    fn map_mut(registry: &mut Registry) -> &mut OrderedMap<Arc<str>, Arc<Self>> {
         &mut registry.policies
     }
 

@@ -77,12 +77,12 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// With these flags besides free ports and a ready file.
+    /// With these flags besides free ports, a ready file and a data directory of its own.
     pub(crate) fn start(flags: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let ready_file = directory.path().join("ready.json");
         let mut command = bitts(&["serve", "--http=127.0.0.1:0", "--threads=2", "--ready-file"]);
-        command.arg(ready_file).args(flags);
+        command.arg(ready_file).arg("--data-dir").arg(directory.path().join("data")).args(flags);
         if !flags.iter().any(|flag| flag.starts_with("--mqtt=")) {
             command.arg("--mqtt=127.0.0.1:0");
         }

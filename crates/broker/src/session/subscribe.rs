@@ -163,6 +163,15 @@ impl Shard {
         Ok((inner, shared.is_some()))
     }
 
+    /// Whether policies and rates let the client subscribe.
+    fn may_subscribe_now(&mut self, now: Now, index: u32, filter: &str) -> Result<(), ReasonCode> {
+        if !self.may_subscribe(now, index, filter) {
+            return Err(ReasonCode::NotAuthorized);
+        }
+        let is_in_time = self.account_may(now, AccountRate::Subscribe, self.rates.subscriptions);
+        if is_in_time { Ok(()) } else { Err(ReasonCode::QuotaExceeded) }
+    }
+
     fn subscribe_one(
         &mut self,
         now: Now,
@@ -174,12 +183,7 @@ impl Shard {
     ) -> Result<Granted, ReasonCode> {
         let text = request.filter;
         let (inner, shared) = self.check_filter(text)?;
-        if !self.may_subscribe(now, index, text) {
-            return Err(ReasonCode::NotAuthorized);
-        }
-        if !self.account_may(now, AccountRate::Subscribe, self.rates.subscriptions) {
-            return Err(ReasonCode::QuotaExceeded);
-        }
+        self.may_subscribe_now(now, index, text)?;
         let found = self.session(index).find_subscription(text);
         if found.is_err() {
             self.has_room_for_filter(index, inner)?;

@@ -38,10 +38,11 @@ pub struct ServerLimits {
     pub linger: Duration,
     /// For connections to end when the server stops. Default 5 s. Later: reset.
     pub drain_timeout: Duration,
-    /// Bytes that an MQTT client may send in a second. Default 0: no limit. What it sends more waits
-    /// in its socket.
+    /// Bytes that an MQTT client may send in a second. Default 0: no limit. What it sends more
+    /// waits in its socket.
     pub throughput_max: u32,
-    /// HTTP connections. Default 2,048: over TLS 7 to 9 KiB each before a request. At the limit a new one waits to be accepted.
+    /// HTTP connections. Default 2,048: over TLS 7 to 9 KiB each before a request. At the limit a
+    /// new one waits to be accepted.
     pub http_connections_max: usize,
     /// Bytes of an HTTP request's head. Default 32 KiB. At the limit 431.
     pub http_head_bytes_max: usize,

@@ -172,7 +172,8 @@ fn read(path: &Path, text: &[u8]) -> Result<Vec<Row>, RegistryError> {
             Some(read) => rows.extend(read),
             None if lines.peek().is_none() => {
                 let bytes = line.len();
-                tracing::warn!(path = %path.display(), offset, bytes, "a torn last line is cut off");
+                let path = path.display();
+                tracing::warn!(%path, offset, bytes, "a torn last line is cut off");
             }
             None => return Err(RegistryError::Damaged { path: path.to_owned(), offset }),
         }

@@ -67,6 +67,9 @@ impl Stored {
     }
 }
 
+/// Another registry, an answer, and what a store has to keep of it.
+type Changed<A> = Result<(Registry, A, Vec<Row>), ControlError>;
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Directory {
@@ -124,7 +127,7 @@ impl Directory {
     /// Once begun it is finished, whether or not somebody waits for it.
     pub(crate) async fn change<A: Send + 'static>(
         self: &Arc<Self>,
-        apply: impl FnOnce(&Registry) -> Result<(Registry, A, Vec<Row>), ControlError> + Send + 'static,
+        apply: impl FnOnce(&Registry) -> Changed<A> + Send + 'static,
     ) -> Result<A, ControlError> {
         let directory = Arc::clone(self);
         let changed = tokio::spawn(async move { directory.write(apply).await }).await;
@@ -136,7 +139,7 @@ impl Directory {
 
     async fn write<A>(
         &self,
-        apply: impl FnOnce(&Registry) -> Result<(Registry, A, Vec<Row>), ControlError>,
+        apply: impl FnOnce(&Registry) -> Changed<A>,
     ) -> Result<A, ControlError> {
         let mut writing = Arc::clone(&self.log).lock_owned().await;
         let (registry, answer, rows) = apply(&self.current())?;
