@@ -14,7 +14,8 @@ use crate::needs::Need;
 use crate::outbox::Outbox;
 use crate::rates::AccountRate;
 use crate::reason::{Cause, Stats};
-use crate::session::Session;
+use crate::select::{Selected, Selector};
+use crate::session::{Session, uuid_text};
 use crate::shard::Shard;
 use crate::time::Now;
 
@@ -29,6 +30,15 @@ pub enum Command {
         clean_session: bool,
         /// Suppress its Will, also one that waits for its delay.
         prevent_will_message: bool,
+        /// What goes further than AWS.
+        further: Further,
+    },
+    /// One step over this shard's sessions: those that are selected.
+    Select {
+        /// Which.
+        selector: Selector,
+        /// Where to go on; 0 first.
+        from: usize,
     },
     /// The state of one client id.
     GetConnection {
@@ -79,6 +89,17 @@ pub enum Command {
     SetRegistry(Arc<Registry>),
 }
 
+/// What a DeleteConnection may ask beyond AWS's; the default is AWS's.
+#[derive(Clone, Debug, Default)]
+pub struct Further {
+    /// Only if this is the `sessionIdentifier` of its latest connection.
+    pub if_session: Option<String>,
+    /// For how long the Client Identifier may not connect, in seconds.
+    pub hold_off_seconds: u32,
+    /// Server Reference of the DISCONNECT, which is 0x9C then [MQTT5 4.13].
+    pub server_reference: Option<Arc<str>>,
+}
+
 /// The answer to a [`Command`].
 #[derive(Clone, Debug)]
 pub enum Reply {
@@ -86,6 +107,15 @@ pub enum Reply {
     Done,
     /// Nothing is known of that name.
     NotFound,
+    /// The session is another than the one asked for.
+    OtherSession,
+    /// Those selected, and where to go on.
+    Selected {
+        /// In this step.
+        clients: Vec<Selected>,
+        /// There are more sessions to look at from here.
+        next: Option<usize>,
+    },
     /// GetConnection.
     Connection(Box<ConnectionInfo>),
     /// ListSubscriptions.
@@ -138,6 +168,8 @@ pub struct ConnectionInfo {
     pub disconnected_since: Option<u64>,
     /// Why it was disconnected; as long as `disconnected_since`.
     pub disconnect_reason: Option<Cause>,
+    /// `sessionIdentifier` of its latest connection.
+    pub session_identifier: String,
     /// The thing that it speaks for.
     pub thing_name: Option<String>,
     /// Keep Alive as the client asked for it, in seconds.
@@ -175,8 +207,18 @@ impl Shard {
     ) {
         let before = self.lsn;
         let answer = match command {
-            Command::DeleteConnection { client_id, clean_session, prevent_will_message } => {
-                self.delete_connection(now, &client_id, clean_session, prevent_will_message, out)
+            Command::DeleteConnection {
+                client_id,
+                clean_session,
+                prevent_will_message,
+                further,
+            } => {
+                let switches = (clean_session, prevent_will_message);
+                self.delete_connection(now, &client_id, switches, &further, out)
+            }
+            Command::Select { selector, from } => {
+                let (clients, next) = self.select(&selector, from);
+                Reply::Selected { clients, next }
             }
             Command::GetConnection { client_id } => self.get_connection(now, &client_id),
             Command::ListSubscriptions { client_id, after, max } => {
@@ -223,12 +265,19 @@ impl Shard {
         &mut self,
         now: Now,
         client_id: &str,
-        clean_session: bool,
-        prevent_will_message: bool,
+        (clean_session, prevent_will_message): (bool, bool),
+        further: &Further,
         out: &mut Outbox,
     ) -> Reply {
         // DC-10: neither a connection nor a session.
         let Some(index) = self.by_client.get(client_id).copied() else { return Reply::NotFound };
+        let identifier = self.session(index).identifier;
+        if further.if_session.as_ref().is_some_and(|asked| *asked != uuid_text(identifier)) {
+            return Reply::OtherSession;
+        }
+        if further.hold_off_seconds > 0 {
+            self.hold_offs.hold(client_id, now.moment, further.hold_off_seconds);
+        }
         // DC-3, DC-6, DC-9: also a Will that waits for its delay.
         if prevent_will_message {
             self.discard_will(index);
@@ -238,10 +287,14 @@ impl Shard {
             // DC-5, DC-6: the session ends with its connection.
             (true, true) => {
                 self.set_expiry(index, 0);
+                self.server_reference.clone_from(&further.server_reference);
                 self.end_connection(now, index, Cause::ApiInitiated, out);
             }
             // DC-1 to DC-4: the session lives as long as was agreed.
-            (true, false) => self.end_connection(now, index, Cause::ApiInitiated, out),
+            (true, false) => {
+                self.server_reference.clone_from(&further.server_reference);
+                self.end_connection(now, index, Cause::ApiInitiated, out);
+            }
             // DC-8.
             (false, true) => {
                 self.end_session(now, index, out);

@@ -5,6 +5,7 @@
 //! runs one shard per core, `bitts-sim` runs many from a seed. Start reading in `shard.rs`.
 
 pub mod command;
+mod hold_off;
 mod input;
 mod limits;
 mod message;
@@ -18,6 +19,7 @@ mod rates;
 mod reason;
 pub mod record;
 mod route;
+mod select;
 mod session;
 mod shard;
 mod slot;
@@ -34,6 +36,7 @@ pub use rates::{AccountRate, AccountRates, Bucket, Rates};
 pub use reason::{Cause, Dropped, Stats, Violation};
 pub use record::Lsn;
 pub use route::Interest;
+pub use select::{Selected, Selector};
 pub use session::assigned_client_id;
 pub use shard::Shard;
 pub use slot::{NameKey, Placement, SHARDS_MAX, SLOTS, ShardId, ShardSet, Slot};

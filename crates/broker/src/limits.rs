@@ -2,6 +2,8 @@
 //!
 //! Bounds on bytes before a packet exists (buffers, sockets) are the server's, in its `config`.
 
+use bitts_aws::shadow::ShadowLimits;
+
 /// The bounds of one server; the defaults are those of the `open` profile.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -65,6 +67,22 @@ pub struct Limits {
     /// Disconnected client ids a shard remembers without a session. Default 100,000 over all
     /// shards. At the limit the oldest is forgotten.
     pub disconnects_remembered_max: usize,
+    /// The sections of a shadow together as compact JSON, in bytes. Default 8,192, AWS's; larger: 413.
+    pub shadow_document_bytes_max: usize,
+    /// Levels of a section of a shadow. Default 6, AWS's; deeper: 400.
+    pub shadow_depth_max: usize,
+    /// Bytes of all shadows of a shard in their durable form. Default 1 GiB over all shards. At the
+    /// limit updates are refused: 429.
+    pub shadow_bytes_max: usize,
+    /// Requests of one connection to shadows that are not answered. Default 1,024; AWS 10. More are
+    /// refused: 429.
+    pub shadow_requests_in_flight_max: usize,
+    /// Bytes of answers about shadows that wait for the store. Default 64 MiB over all shards. At
+    /// the limit requests are refused: 429.
+    pub shadow_answer_bytes_max: usize,
+    /// Direct messages of a shard that wait for their receivers. Default 100,000 over all shards. At
+    /// the limit another one is refused: 429.
+    pub direct_messages_waiting_max: usize,
     /// Retained messages one step of answering a SUBSCRIBE looks at. Default 512; the rest follows
     /// as the reader takes them.
     pub retained_step: usize,
@@ -97,6 +115,12 @@ impl Default for Limits {
             group_members_max: 10_000,
             disconnect_memory_seconds: 1_800,
             disconnects_remembered_max: 100_000,
+            shadow_document_bytes_max: 8_192,
+            shadow_depth_max: 6,
+            shadow_bytes_max: 1 << 30,
+            shadow_requests_in_flight_max: 1_024,
+            shadow_answer_bytes_max: 64 << 20,
+            direct_messages_waiting_max: 100_000,
             retained_step: 512,
         }
     }
@@ -111,6 +135,18 @@ impl Limits {
         self.connections_max = self.connections_max.div_ceil(shards);
         self.sessions_max = self.sessions_max.div_ceil(shards);
         self.disconnects_remembered_max = self.disconnects_remembered_max.div_ceil(shards);
+        self.shadow_bytes_max = self.shadow_bytes_max.div_ceil(shards);
+        self.shadow_answer_bytes_max = self.shadow_answer_bytes_max.div_ceil(shards);
+        self.direct_messages_waiting_max = self.direct_messages_waiting_max.div_ceil(shards);
         self
+    }
+
+    /// The bounds of one shadow.
+    pub(crate) fn shadow(&self) -> ShadowLimits {
+        ShadowLimits {
+            document_bytes_max: self.shadow_document_bytes_max,
+            depth_max: self.shadow_depth_max,
+            ..ShadowLimits::default()
+        }
     }
 }

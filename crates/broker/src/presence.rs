@@ -64,7 +64,7 @@ impl Disconnects {
 
 impl Session {
     /// Who the client is: the certificate's id, as AWS computes it.
-    fn principal(&self) -> Cow<'static, str> {
+    pub(crate) fn principal(&self) -> Cow<'static, str> {
         if let Some(known) = self.access.as_ref().and_then(|access| access.principal_identifier()) {
             return Cow::Owned(known.to_owned());
         }
@@ -73,6 +73,11 @@ impl Session {
             .chunks(16)
             .map(|half| half.iter().fold(0_u128, |number, byte| number << 8 | u128::from(*byte)));
         number.map(|half| format!("{half:032x}")).collect::<Vec<_>>().concat().into()
+    }
+
+    /// The thing that its client speaks for.
+    pub(crate) fn thing(&self) -> Option<&str> {
+        self.access.as_ref().and_then(|access| access.thing())
     }
 
     /// The thing that its client speaks for alone.
@@ -93,7 +98,8 @@ impl Session {
             connected_since: connected.then_some(self.changed_unix_ms),
             disconnected_since: gone.then_some(self.changed_unix_ms),
             disconnect_reason: self.cause.filter(|_| gone),
-            thing_name: self.access.as_ref().and_then(|it| it.thing()).map(str::to_owned),
+            thing_name: self.thing().map(str::to_owned),
+            session_identifier: uuid_text(self.identifier),
             keep_alive: Some(self.keep_alive),
             session_expiry: self.is_persistent().then_some(self.expiry),
             source: origin.map(|origin| origin.source),

@@ -178,6 +178,7 @@ impl Limits {
             topic_alias_maximum: 8,
             session_expiry_max: 7 * 24 * 3600,
             retained_messages_max: 500_000,
+            shadow_requests_in_flight_max: 10,
             ..Self::default()
         }
     }

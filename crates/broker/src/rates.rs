@@ -36,6 +36,8 @@ pub struct Rates {
     /// Messages sent that waited while a `$share` group had nobody, for each of its connected
     /// members. Above: they wait on.
     pub shared_messages_per_subscriber: u32,
+    /// Requests to the shadows of one thing. Above: rejected with 429.
+    pub shadow_requests_per_thing: u32,
 }
 
 impl Rates {
@@ -53,6 +55,7 @@ impl Rates {
             retained_publish_requests_per_topic: 1,
             stored_messages_per_session: 10,
             shared_messages_per_subscriber: 20,
+            shadow_requests_per_thing: 20,
         }
     }
 }

@@ -12,6 +12,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use slab::Slab;
 
+use crate::hold_off::HoldOffs;
 use crate::input::{ConnId, Input, Loss};
 use crate::limits::Limits;
 use crate::outbox::Outbox;
@@ -57,6 +58,9 @@ pub struct Shard {
     pub(crate) retained: RetainedTable,
     pub(crate) groups: Groups,
     pub(crate) disconnects: Disconnects,
+    pub(crate) hold_offs: HoldOffs,
+    /// Where the client that is put off by this input is told to go.
+    pub(crate) server_reference: Option<Arc<str>>,
     pub(crate) timers: Timers,
     pub(crate) stats: Stats,
     /// Bytes waiting in all sessions.
@@ -94,6 +98,8 @@ impl Shard {
             retained: RetainedTable::default(),
             groups: Groups::new(seed),
             disconnects: Disconnects::new(seed),
+            hold_offs: HoldOffs::new(seed),
+            server_reference: None,
             timers: Timers::default(),
             stats: Stats::default(),
             queued_bytes: 0,
@@ -163,6 +169,7 @@ impl Shard {
             Input::Tick => self.on_tick(now, out),
             Input::Shutdown => self.on_shutdown(now, out),
         }
+        self.server_reference = None;
         self.seal(out);
     }
 

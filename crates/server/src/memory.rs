@@ -38,6 +38,7 @@ pub(crate) fn divide(config: &Config) -> (bitts_broker::Limits, ServerLimits) {
     limits.queued_bytes_total_max = limits.queued_bytes_total_max.min(part(3));
     limits.queued_bytes_max = limits.queued_bytes_max.min(part(3));
     limits.retained_bytes_max = limits.retained_bytes_max.min(part(6));
+    limits.shadow_bytes_max = limits.shadow_bytes_max.min(part(20));
     server.unwritten_bytes_max = server.unwritten_bytes_max.min(part(10));
     server.unread_bytes_max = server.unread_bytes_max.min(part(10));
     server.greeting_bytes_max = server.greeting_bytes_max.min(part(20));

@@ -142,6 +142,9 @@ impl Shard {
         if known.is_none() && self.sessions.len() >= self.limits.sessions_max {
             return Err(ReasonCode::QuotaExceeded);
         }
+        if self.hold_offs.holds(client_id, now.moment) {
+            return Err(ReasonCode::ServerBusy);
+        }
         let is_in_time = self.connects_in_time(now, client_id);
         is_in_time.then_some(()).ok_or_else(|| self.profile.connect_rate_reason())
     }

@@ -89,11 +89,13 @@ impl Shard {
             }
             _ => None,
         };
+        let server_reference = self.server_reference.take();
+        let moved = server_reference.as_ref().map(|_| ReasonCode::UseAnotherServer);
         let mut packet = Disconnect {
-            reason_code,
+            reason_code: moved.unwrap_or(reason_code),
             session_expiry_interval: None,
             reason_string,
-            server_reference: None,
+            server_reference: server_reference.as_deref(),
             user_properties: UserProperties::EMPTY,
         };
         for _ in 0..2 {

@@ -119,6 +119,12 @@ limit_keys! {
         "group-members-max" group_members_max: Kind::Count(1, BILLION);
         "disconnect-memory" disconnect_memory_seconds: Kind::Seconds(0, 30 * 86_400);
         "disconnects-remembered-max" disconnects_remembered_max: Kind::Count(0, BILLION);
+        "shadow-document-bytes-max" shadow_document_bytes_max: Kind::Bytes(2, 128 * KIB);
+        "shadow-depth-max" shadow_depth_max: Kind::Count(1, 30);
+        "shadow-bytes-max" shadow_bytes_max: Kind::Bytes(0, TIB);
+        "shadow-requests-in-flight-max" shadow_requests_in_flight_max: Kind::Count(1, 65_535);
+        "shadow-answer-bytes-max" shadow_answer_bytes_max: Kind::Bytes(0, TIB);
+        "direct-messages-waiting-max" direct_messages_waiting_max: Kind::Count(0, BILLION);
         "retained-step" retained_step: Kind::Count(1, 65_535);
     }
     rates: Rates {
@@ -132,6 +138,7 @@ limit_keys! {
         "retained-publish-requests-per-second-per-topic" retained_publish_requests_per_topic: RATE;
         "stored-messages-per-second-per-session" stored_messages_per_session: RATE;
         "shared-messages-per-second-per-subscriber" shared_messages_per_subscriber: RATE;
+        "shadow-requests-per-second-per-thing" shadow_requests_per_thing: RATE;
     }
     request_rates: RequestRates {
         "delete-connection-requests-per-second" delete_connection: RATE;

@@ -15,6 +15,7 @@ use super::Front;
 use super::answer::{Answer, Trace};
 use super::authenticate::Door;
 use super::data_plane::{connection, unavailable};
+use super::disconnect::OPERATIONS;
 use crate::{metrics, sys};
 
 /// Services that requests to our own paths are signed for.
@@ -43,6 +44,7 @@ struct ListedConnection {
     #[serde(flatten)]
     connection: Connection,
     protocol: &'static str,
+    session_identifier: String,
     subscriptions: usize,
     queued: usize,
 }
@@ -60,6 +62,7 @@ const PATHS: &[(&str, Method, Option<&str>)] = &[
     ("/health/ready", Method::GET, None),
     ("/metrics", Method::GET, Some("bitts:GetMetrics")),
     ("/bitts/v1/connections", Method::GET, Some("bitts:ListConnections")),
+    ("/bitts/v1/connections/disconnect", Method::POST, Some("bitts:DisconnectMany")),
     ("/bitts/v1/throttle", Method::POST, Some("bitts:ThrottleNext")),
     ("/bitts/v1/policy/compare", Method::POST, Some("bitts:ComparePolicy")),
 ];
@@ -90,6 +93,15 @@ impl Front {
         door: &Door,
     ) -> Result<Answer, ApiError> {
         let path = head.uri.path();
+        if let Some(id) = path.strip_prefix(OPERATIONS) {
+            let caller = self.authenticate(door, head, body, OUR_SERVICES).await?;
+            caller.may_do("bitts:DisconnectMany")?;
+            let is_abort = head.method == Method::DELETE;
+            if !is_abort && head.method != Method::GET {
+                return Err(wrong_method());
+            }
+            return self.operation(id, is_abort, trace);
+        }
         let known = PATHS.iter().find(|(known, ..)| *known == path);
         // Which paths there are learns who may do everything.
         let action = known.map_or(Some("bitts:Unknown"), |(_, _, action)| *action);
@@ -101,8 +113,7 @@ impl Front {
         };
         let is_head = *method == Method::GET && head.method == Method::HEAD;
         if head.method != *method && !is_head {
-            let message = "The path does not know this method";
-            return Err(ApiError::new(ErrorKind::MethodNotAllowed, message));
+            return Err(wrong_method());
         }
         match path {
             "/health/live" => Ok(health("live", true, trace)),
@@ -114,6 +125,7 @@ impl Front {
             "/bitts/v1/throttle" => {
                 self.throttle_next(head.uri.query()).map(|()| Answer::empty(trace))
             }
+            "/bitts/v1/connections/disconnect" => self.disconnect_many(body, trace).await,
             "/bitts/v1/policy/compare" => self.compare_policy(body, trace).await,
             _ => self.list_connections(head.uri.query(), trace).await,
         }
@@ -172,6 +184,7 @@ impl Front {
                 .into_iter()
                 .map(|info| ListedConnection {
                     protocol: if info.mqtt5 { "MQTT5" } else { "MQTT3.1.1" },
+                    session_identifier: info.session_identifier.clone(),
                     subscriptions: info.subscriptions,
                     queued: info.queued,
                     connection: connection(&info, true),
@@ -180,6 +193,10 @@ impl Front {
         };
         Ok(Answer::json(&page, trace))
     }
+}
+
+fn wrong_method() -> ApiError {
+    ApiError::new(ErrorKind::MethodNotAllowed, "The path does not know this method")
 }
 
 fn health(status: &'static str, is_well: bool, trace: &Trace) -> Answer {

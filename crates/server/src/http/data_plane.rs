@@ -10,12 +10,13 @@ use bitts_aws::api::{
 };
 use bitts_aws::error::{ApiError, ErrorKind};
 use bitts_aws::sigv4;
-use bitts_broker::command::{Command, ConnectionInfo, Reply};
+use bitts_broker::command::{Command, ConnectionInfo, Further, Reply};
 use bitts_broker::{Message, NewMessage};
 use bitts_mqtt::{PublishProperties, QoS, UserPropertiesBuf};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Incoming};
+use hyper::header::HeaderValue;
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Request};
 
@@ -23,6 +24,9 @@ use super::Front;
 use super::answer::{Answer, Trace};
 use super::authenticate::Door;
 use super::throttle::too_many;
+
+/// Longest time that a client id is held off, in seconds: a day.
+pub(super) const HOLD_OFF_SECONDS_MAX: u32 = 86_400;
 
 /// hyper's headers as the contract reads them.
 pub(super) struct RequestHeaders<'a>(pub(super) &'a HeaderMap);
@@ -55,7 +59,7 @@ impl Front {
             Ok(payload) => {
                 let asked = self.allowed(&route, &head, &payload, door).await;
                 let outcome = match asked {
-                    Ok(asked) => self.perform(asked, payload, trace).await,
+                    Ok(asked) => self.perform(asked, payload, &head, trace).await,
                     Err(error) => Err(error),
                 };
                 (outcome.unwrap_or_else(|error| Answer::error(&error, trace)), true)
@@ -106,10 +110,13 @@ impl Front {
         &self,
         request: api::Request,
         payload: Bytes,
+        head: &Parts,
         trace: &Trace,
     ) -> Result<Answer, ApiError> {
         match request {
-            api::Request::DeleteConnection(asked) => self.delete_connection(asked, trace).await,
+            api::Request::DeleteConnection(asked) => {
+                self.delete_connection(asked, further(&head.headers)?, trace).await
+            }
             api::Request::GetConnection(asked) => self.get_connection(asked, trace).await,
             api::Request::ListSubscriptions(asked) => self.list_subscriptions(asked, trace).await,
             api::Request::Publish(asked) => self.publish(asked, payload, trace).await,
@@ -125,11 +132,13 @@ impl Front {
     async fn delete_connection(
         &self,
         asked: api::DeleteConnection,
+        further: Further,
         trace: &Trace,
     ) -> Result<Answer, ApiError> {
         let api::DeleteConnection { client_id, clean_session, prevent_will_message } = asked;
         let owner = self.mesh.placement.owner_of(&client_id);
-        let command = Command::DeleteConnection { client_id, clean_session, prevent_will_message };
+        let command =
+            Command::DeleteConnection { client_id, clean_session, prevent_will_message, further };
         match self.mesh.call(owner, command).await {
             Some(Reply::Done) => Ok(Answer::empty(trace)),
             reply => Err(refused(Operation::DeleteConnection, reply)),
@@ -236,6 +245,28 @@ impl Front {
     }
 }
 
+/// What a DeleteConnection asks beyond AWS's, in headers of our own: `x-bitts-if-session` and
+/// `x-bitts-hold-off`, in seconds.
+fn further(headers: &HeaderMap) -> Result<Further, ApiError> {
+    let invalid = |message| ApiError::new(ErrorKind::InvalidRequest, message);
+    let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str());
+    let if_session = text("x-bitts-if-session").transpose();
+    let if_session = if_session.map_err(|_| invalid("x-bitts-if-session is not text"))?;
+    let hold_off_seconds = match text("x-bitts-hold-off") {
+        None => 0,
+        Some(text) => {
+            let seconds = text.ok().and_then(|text| text.parse().ok());
+            let seconds = seconds.filter(|seconds| *seconds <= HOLD_OFF_SECONDS_MAX);
+            seconds.ok_or_else(|| invalid("x-bitts-hold-off is from 0 to 86400 seconds"))?
+        }
+    };
+    Ok(Further {
+        if_session: if_session.map(str::to_owned),
+        hold_off_seconds,
+        server_reference: None,
+    })
+}
+
 /// What GetConnection tells (GC-1 to GC-7).
 pub(super) fn connection(info: &ConnectionInfo, with_sockets: bool) -> Connection {
     let (source, target) = (info.source, info.target);
@@ -314,6 +345,9 @@ fn refused(operation: Operation, reply: Option<Reply>) -> ApiError {
                 _ => "No connection or session for this client ID",
             };
             ApiError::new(ErrorKind::ResourceNotFound, message)
+        }
+        Some(Reply::OtherSession) => {
+            ApiError::new(ErrorKind::Conflict, "The client's session is another one")
         }
         Some(Reply::QuotaExceeded) => {
             ApiError::new(ErrorKind::Throttling, "The limit on retained messages is reached")

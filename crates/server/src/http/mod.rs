@@ -10,6 +10,7 @@ mod authenticate;
 mod compare;
 mod control_plane;
 mod data_plane;
+mod disconnect;
 mod guard;
 mod listener;
 mod throttle;
@@ -32,6 +33,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use self::answer::{Answer, Response, Trace};
 use self::authenticate::Door;
 pub(crate) use self::control_plane::new_access_key;
+use self::disconnect::Operations;
 use self::guard::Watch;
 use self::listener::Listener;
 pub use self::throttle::RequestRates;
@@ -60,6 +62,7 @@ pub(crate) struct Front {
     limits: ServerLimits,
     clock: Clock,
     throttle: Throttle,
+    operations: Operations,
     directory: Arc<Directory>,
     pki_dir: Option<PathBuf>,
     identifier: Arc<Identifier>,
@@ -99,6 +102,7 @@ pub(crate) fn start(
         limits,
         clock,
         throttle,
+        operations: Operations::default(),
         directory,
         pki_dir: config.pki_dir.clone(),
         identifier,

@@ -2,7 +2,7 @@
 //!
 //! In the end everybody leaves, and nothing may be left.
 
-use bitts_broker::command::{Command, Reply};
+use bitts_broker::command::{Command, Further, Reply};
 use bitts_broker::{NewMessage, ShardId};
 use bitts_mqtt::QoS;
 
@@ -244,7 +244,15 @@ impl Run {
             1 => {
                 let (clean_session, prevent_will_message) = (bytes.chance(), bytes.chance());
                 let name = client_id.clone();
-                (name, Command::DeleteConnection { client_id, clean_session, prevent_will_message })
+                (
+                    name,
+                    Command::DeleteConnection {
+                        client_id,
+                        clean_session,
+                        prevent_will_message,
+                        further: Further::default(),
+                    },
+                )
             }
             2 => (client_id.clone(), Command::ListSubscriptions { client_id, after: None, max: 3 }),
             _ => {
@@ -325,8 +333,12 @@ impl Run {
         };
         for client_id in connections.into_iter().map(|info| info.client_id) {
             let (clean_session, prevent_will_message) = (true, true);
-            let command =
-                Command::DeleteConnection { client_id, clean_session, prevent_will_message };
+            let command = Command::DeleteConnection {
+                client_id,
+                clean_session,
+                prevent_will_message,
+                further: Further::default(),
+            };
             let reply = self.ask(shard, command);
             assert!(matches!(reply, Some(Reply::Done)), "{reply:?}");
         }

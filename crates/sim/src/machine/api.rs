@@ -2,7 +2,7 @@
 
 use bitts_aws::api::{self, Request as Operation};
 use bitts_aws::error::{ApiError, ErrorKind};
-use bitts_broker::command::{Command, ConnectionInfo, Reply};
+use bitts_broker::command::{Command, ConnectionInfo, Further, Reply};
 use bitts_broker::{NewMessage, ShardId};
 use bitts_mqtt::{PublishProperties, QoS, UserPropertiesBuf};
 use serde_json::{Value, json};
@@ -85,7 +85,15 @@ fn command_of(operation: &Operation, body: &[u8]) -> (Option<String>, Command) {
             let (clean_session, prevent_will_message) =
                 (request.clean_session, request.prevent_will_message);
             let owner = Some(client_id.clone());
-            (owner, Command::DeleteConnection { client_id, clean_session, prevent_will_message })
+            (
+                owner,
+                Command::DeleteConnection {
+                    client_id,
+                    clean_session,
+                    prevent_will_message,
+                    further: Further::default(),
+                },
+            )
         }
         Operation::GetConnection(request) => {
             let client_id = request.client_id.clone();
@@ -178,6 +186,8 @@ fn finish(operation: &Operation, replies: Vec<Reply>) -> (u16, Value) {
             Reply::RetainedList { .. }
             | Reply::Connections { .. }
             | Reply::Needs(_)
+            | Reply::OtherSession
+            | Reply::Selected { .. }
             | Reply::Stats(_),
         )
         | None => error(ErrorKind::InternalFailure),

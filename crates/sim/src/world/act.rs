@@ -1,6 +1,6 @@
 //! What clients and applications decide to do.
 
-use bitts_broker::command::Command;
+use bitts_broker::command::{Command, Further};
 use bitts_broker::{NewMessage, ShardId};
 use bitts_mqtt::QoS;
 
@@ -304,7 +304,12 @@ impl World {
         self.note(|_| format!("api deletes {client_id}, clean {clean_session}"));
         self.history.deleted.push((client, self.at));
         let owner: ShardId = self.machine.placement().owner_of(&client_id);
-        let command = Command::DeleteConnection { client_id, clean_session, prevent_will_message };
+        let command = Command::DeleteConnection {
+            client_id,
+            clean_session,
+            prevent_will_message,
+            further: Further::default(),
+        };
         self.machine.command(owner, command);
     }
 

@@ -2,7 +2,7 @@
 //! end nothing may be left.
 
 use bitts_broker::NewMessage;
-use bitts_broker::command::{Command, Reply};
+use bitts_broker::command::{Command, Further, Reply};
 use bitts_mqtt::QoS;
 
 use super::client::{Asked, Stage};
@@ -100,6 +100,7 @@ impl World {
                 client_id: client_id.clone(),
                 clean_session,
                 prevent_will_message,
+                further: Further::default(),
             };
             self.ask(&client_id, command)?;
         }
