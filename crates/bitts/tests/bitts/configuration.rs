@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::process::{bitts, run, run_bitts};
+use crate::process::{Served, bitts, run, run_bitts};
 
 /// The one line on stderr of a command that is used wrongly.
 fn refusal(arguments: &[&str]) -> String {
@@ -77,19 +77,23 @@ fn a_bad_variable_names_the_variable() {
     );
 }
 
+/// The data directory has one server; nothing is changed on disk by a second one.
 #[test]
-fn a_data_directory_is_refused_with_the_reason() {
-    assert_eq!(
-        refusal(&["serve", "--data-dir", "bitts-data"]),
-        "error: --data-dir: \"bitts-data\" is not available in this version: storage on disk has \
-         not landed, everything is kept in memory (--ephemeral)"
-    );
-    assert!(!fs::exists("bitts-data").expect("looked up"), "nothing is made on disk");
+fn a_data_directory_in_use_is_status_1() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().to_str().expect("UTF-8");
+    let _first = Served::start(&["--data-dir", path]);
+    let log = fs::read(directory.path().join("registry.log")).expect("a log");
+    let all_off = ["--mqtt=off", "--mqtts=off", "--http=127.0.0.1:0", "--https=off"];
+    let ended = run_bitts(&[&["serve", "--data-dir", path][..], &all_off].concat());
+    assert_eq!(ended.status, Some(1));
+    assert_eq!(ended.stderr, format!("error: {path}/registry.lock: another process uses it\n"));
+    assert_eq!(fs::read(directory.path().join("registry.log")).expect("a log"), log);
 }
 
 #[test]
 fn what_has_not_landed_is_refused() {
-    for flag in ["--durability=sync", "--test-clock", "--auth=enforce"] {
+    for flag in ["--durability=sync", "--test-clock"] {
         let line = refusal(&["serve", flag]);
         assert!(line.contains("is not available in this version: "), "{line}");
     }
@@ -97,7 +101,7 @@ fn what_has_not_landed_is_refused() {
 
 #[test]
 fn an_address_of_the_network_is_refused_without_a_second_word() {
-    let line = refusal(&["serve", "--mqtt", "0.0.0.0:0"]);
+    let line = refusal(&["serve", "--mqtt", "0.0.0.0:0", "--auth", "open"]);
     assert!(line.starts_with("error: --mqtt: 0.0.0.0:0 is not on loopback, "), "{line}");
     assert!(line.contains("--insecure-open-to-network"), "{line}");
 }

@@ -74,6 +74,7 @@ pub(crate) struct Served {
     /// What it printed until it was ready.
     pub(crate) announced: String,
     pub(crate) directory: TempDir,
+    _data: TempDir,
 }
 
 impl Served {
@@ -82,7 +83,11 @@ impl Served {
         let directory = tempfile::tempdir().expect("a directory");
         let ready_file = directory.path().join("ready.json");
         let mut command = bitts(&["serve", "--http=127.0.0.1:0", "--threads=2", "--ready-file"]);
-        command.arg(ready_file).arg("--data-dir").arg(directory.path().join("data")).args(flags);
+        command.arg(ready_file).args(flags);
+        let data = tempfile::tempdir().expect("a directory");
+        if !flags.contains(&"--data-dir") {
+            command.arg("--data-dir").arg(data.path());
+        }
         if !flags.iter().any(|flag| flag.starts_with("--mqtt=")) {
             command.arg("--mqtt=127.0.0.1:0");
         }
@@ -97,7 +102,7 @@ impl Served {
             }
             (stdout, announced)
         });
-        Self { child, stdout: Some(stdout), stderr, announced, directory }
+        Self { child, stdout: Some(stdout), stderr, announced, directory, _data: data }
     }
 
     pub(crate) fn ready_file(&self) -> PathBuf {

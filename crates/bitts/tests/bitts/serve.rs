@@ -37,10 +37,10 @@ fn a_ready_server_is_in_its_ready_file_and_answers() {
 }
 
 #[test]
-fn the_first_line_says_that_nothing_is_kept() {
+fn the_first_line_says_what_is_kept() {
     let first = |served: &Served| served.announced.lines().next().expect("a line").to_owned();
     let unasked = first(&Served::start(&[]));
-    assert!(unasked.starts_with("Nothing is kept: "), "{unasked}");
+    assert!(unasked.ends_with("; identities and policies are kept."), "{unasked}");
     let asked = first(&Served::start(&["--ephemeral"]));
     assert!(asked.starts_with("Ephemeral: everything is in memory"), "{asked}");
 }
@@ -116,6 +116,7 @@ fn a_port_in_use_is_one_sentence_and_status_1() {
 fn a_ready_file_that_cannot_be_written_is_status_1() {
     let ended = run_bitts(&[
         "serve",
+        "--ephemeral",
         "--mqtt=127.0.0.1:0",
         "--http=off",
         "--ready-file=/nonexistent/ready.json",
