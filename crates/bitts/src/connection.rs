@@ -6,6 +6,7 @@ use bitts_client::api::{Connection, DeleteConnection, GetConnection};
 use bitts_client::data_plane::{DataPlane, ListedConnection, SelectConnections};
 use clap::{ArgAction, Args, Subcommand};
 
+use crate::disconnect::Many;
 use crate::endpoint::{Endpoint, refused};
 use crate::failure::Failure;
 use crate::output::{Format, say_facts, say_json, say_table, time};
@@ -55,16 +56,19 @@ enum Action {
     },
     /// Put a client off: MQTT 5 clients get DISCONNECT 0x98, the will is sent, the session is kept.
     ///
-    /// It does not keep the client from connecting again.
+    /// It does not keep the client from connecting again. With --match many clients are put off.
     Delete {
         /// Whose connection.
-        client_id: String,
+        #[arg(required_unless_present = "pattern")]
+        client_id: Option<String>,
         /// End the session too: its subscriptions and what waits for it.
         #[arg(long)]
         clean_session: bool,
         /// Do not send the will.
         #[arg(long)]
         prevent_will_message: bool,
+        #[command(flatten)]
+        many: Many,
     },
     /// List a client's subscriptions.
     Subscriptions {
@@ -90,7 +94,12 @@ impl ConnectionCommand {
                     Format::Table => say_facts(facts(connection)),
                 }
             }
-            Action::Delete { client_id, clean_session, prevent_will_message } => {
+            Action::Delete { client_id, clean_session, prevent_will_message, many } => {
+                let switches = (clean_session, prevent_will_message);
+                if many.run(&data_plane, switches, format).await? {
+                    return Ok(());
+                }
+                let client_id = client_id.unwrap_or_default();
                 let request = DeleteConnection { client_id, clean_session, prevent_will_message };
                 data_plane.delete_connection(&request).await.map_err(refused)
             }

@@ -8,6 +8,7 @@ mod connection;
 mod control;
 mod credential;
 mod demo;
+mod disconnect;
 mod endpoint;
 mod failure;
 mod manual;
