@@ -30,6 +30,10 @@ const REMEMBERED_MAX: usize = 512;
 /// How long a WebSocket connection with a signature lives: a day, as on AWS.
 const SIGNED_SECONDS: u64 = 24 * 3600;
 
+/// Policies do not let the client do it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NotAllowed;
+
 /// Who decides.
 #[derive(Debug)]
 pub(crate) struct Authority {
@@ -182,19 +186,25 @@ impl Shard {
         access.is_some_and(|access| access.decide_plain(authority, what, now))
     }
 
-    /// Whether the client may publish to a topic, and have it retained.
-    pub(crate) fn may_publish(&mut self, now: Now, index: u32, topic: &str, retain: bool) -> bool {
+    /// Whether the client may publish to a topic, and have it retained; then the topic's key, which
+    /// deliveries need again.
+    pub(crate) fn may_publish(
+        &mut self,
+        now: Now,
+        index: u32,
+        topic: &str,
+        retain: bool,
+    ) -> Result<Option<NameKey>, NotAllowed> {
         if self.authority.is_none() {
-            return true;
+            return Ok(None);
         }
         let key = self.placement.key_of(topic);
-        self.may(now, index, (ActionKind::Publish, ResourceKind::Topic, topic, key))
-            && (!retain
-                || self.may(
-                    now,
-                    index,
-                    (ActionKind::RetainPublish, ResourceKind::Topic, topic, key),
-                ))
+        let mut may = |kind| self.may(now, index, (kind, ResourceKind::Topic, topic, key));
+        if may(ActionKind::Publish) && (!retain || may(ActionKind::RetainPublish)) {
+            Ok(Some(key))
+        } else {
+            Err(NotAllowed)
+        }
     }
 
     /// Whether the client may subscribe; `filter` with its `$share` prefix.

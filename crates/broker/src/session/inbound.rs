@@ -17,6 +17,7 @@ use crate::session::Session;
 use crate::session::alias::InboundAliases;
 use crate::session::outbound::Transit;
 use crate::shard::Shard;
+use crate::slot::NameKey;
 use crate::time::Now;
 
 /// What a session must remember of its client's publishing.
@@ -88,10 +89,10 @@ impl Shard {
             self.stats.drop_one(Dropped::RateExceeded);
             return Ok(());
         }
-        if !self.may_publish(now, index, topic, publish.retain) {
+        let Ok(topic_key) = self.may_publish(now, index, topic, publish.retain) else {
             self.deny_publish(now, index, publish, out);
             return Ok(());
-        }
+        };
         if topic.starts_with('$') {
             self.publish_reserved(now, index, topic, publish, out);
             return Ok(());
@@ -106,7 +107,7 @@ impl Shard {
             self.answer_publish(index, publish, ReasonCode::QuotaExceeded, None, out);
             return Ok(());
         }
-        self.accept_publish(now, index, topic, publish, out);
+        self.accept_publish(now, index, (topic, topic_key), publish, out);
         Ok(())
     }
 
@@ -144,7 +145,7 @@ impl Shard {
         &mut self,
         now: Now,
         index: u32,
-        topic: &str,
+        (topic, topic_key): (&str, Option<NameKey>),
         publish: &Publish<'_>,
         out: &mut Outbox,
     ) {
@@ -164,7 +165,7 @@ impl Shard {
             accepted_unix_ms: now.unix_ms,
             received: None,
             parked: None,
-            topic_key: None,
+            topic_key,
             payload_at: None,
             templates: Default::default(),
         };

@@ -76,7 +76,7 @@ impl Shard {
         let session = self.session(index);
         let Some(will) = session.will.take() else { return };
         let (slot, client_id) = (session.slot, Arc::clone(&session.client_id));
-        if !self.may_publish(now, index, &will.message.topic, will.message.retain) {
+        if self.may_publish(now, index, &will.message.topic, will.message.retain).is_err() {
             *self.stats.denied.entry("will").or_default() += 1;
             self.record(slot, Record::WillDone { client_id, published: None });
             return;
