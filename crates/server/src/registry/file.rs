@@ -1,10 +1,11 @@
-//! The registry on disk: `registry.log`, one line for each change, in the order they were made.
+//! The registry on disk: `registry.log`, a line for the changes of each write, in their order.
 //!
 //! A line is the CRC-32C of its JSON in eight hexadecimal digits, a space, and the JSON: an array
-//! of `[table, key, value]`, where no value takes a row away. A change is written and on disk
-//! before it is answered. At start the log is written anew with what is in force: to another file,
-//! synced, then renamed. A last line that is torn was never answered: it is cut off and reported.
-//! Damage anywhere else is refused with its place, and nothing on disk changes.
+//! of `[table, key, value]`, where no value takes a row away. Changes are on disk before they are
+//! answered, and those of one line together: no line can be torn that is not the last. At start the
+//! log is written anew with what is in force: to another file, synced, then renamed. A last line
+//! that is torn was never answered: it is cut off and reported. Damage anywhere else is refused
+//! with its place, and nothing on disk changes.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, Write};
@@ -114,7 +115,13 @@ impl Log {
         Ok(())
     }
 
-    /// Adds one change. When this returns it is on disk.
+    /// Makes the next write fail.
+    #[cfg(test)]
+    pub(super) fn break_for_tests(&mut self) {
+        self.file = Some(File::open(&self.path).unwrap());
+    }
+
+    /// Adds changes as one line. When this returns they are on disk.
     ///
     /// After a failure nothing is added any more: the system may have kept a part.
     pub(crate) fn append(&mut self, rows: &[Row]) -> io::Result<()> {
@@ -302,7 +309,7 @@ mod tests {
         let dir = written(&[]);
         let (mut log, _) = Log::open(dir.path()).unwrap();
         log.compact([].into_iter()).unwrap();
-        log.file = Some(File::open(log.path()).unwrap());
+        log.break_for_tests();
         assert!(log.append(&[row("a", Some("{}"))]).is_err());
         let after = log.append(&[row("a", Some("{}"))]).unwrap_err();
         assert_eq!(after.to_string(), "an earlier write failed; restart to go on");

@@ -6,8 +6,9 @@ mod file;
 mod offline;
 mod x509;
 
+use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use arc_swap::ArcSwap;
 use bitts_aws::control::{Applied, ControlError, ControlErrorKind, Given, Input, Operation};
@@ -15,7 +16,7 @@ use bitts_aws::policy::ArnScope;
 use bitts_aws::registry::{Registry, RegistryLimits, Row};
 use bitts_broker::command::Command;
 use serde_json::Value;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 
 pub(crate) use self::audit::{Audit, Entry};
 use self::file::Log;
@@ -70,10 +71,29 @@ impl Stored {
 /// Another registry, an answer, and what a store has to keep of it.
 type Changed<A> = Result<(Registry, A, Vec<Row>), ControlError>;
 
+/// Answers a change, once it is known whether it is on disk.
+type Reply = Box<dyn FnOnce(Result<(), ControlError>) + Send>;
+
+/// What a change makes of a registry, unless it refuses.
+type Made = Option<(Registry, Vec<Row>)>;
+
+type Apply = dyn FnOnce(&Registry) -> (Made, Reply) + Send;
+
+/// A change asked for.
+struct Job(Box<Apply>);
+
+impl fmt::Debug for Job {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Job")
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Directory {
     current: ArcSwap<Registry>,
+    /// Changes asked for and not begun: at most one for each request under way.
+    waiting: std::sync::Mutex<Vec<Job>>,
     /// Whoever has it is the writer.
     log: Arc<Mutex<Option<Log>>>,
     audit: Audit,
@@ -86,7 +106,8 @@ impl Directory {
     pub(crate) fn new(stored: Stored, mesh: Mesh, is_enforced: bool) -> Self {
         let Stored { registry, log, audit } = stored;
         let (current, log) = (ArcSwap::new(registry), Arc::new(Mutex::new(log)));
-        Self { current, log, audit, mesh, is_enforced }
+        let waiting = std::sync::Mutex::default();
+        Self { current, waiting, log, audit, mesh, is_enforced }
     }
 
     /// The registry as it stands.
@@ -124,48 +145,74 @@ impl Directory {
     /// Makes another registry out of the one in force. When this returns it is on disk, and decides
     /// everywhere, in live sessions too.
     ///
-    /// Once begun it is finished, whether or not somebody waits for it.
+    /// Once begun it is finished, whether or not somebody waits for it. Changes that come while
+    /// others are being written are written together, by one sync.
     pub(crate) async fn change<A: Send + 'static>(
         self: &Arc<Self>,
         apply: impl FnOnce(&Registry) -> Changed<A> + Send + 'static,
     ) -> Result<A, ControlError> {
+        let (answering, answered) = oneshot::channel();
+        let job = move |registry: &Registry| {
+            let (made, answer) = match apply(registry) {
+                Ok((registry, answer, rows)) => (Some((registry, rows)), Ok(answer)),
+                Err(refused) => (None, Err(refused)),
+            };
+            let reply: Reply = Box::new(move |written| {
+                // Who asked may have gone.
+                drop(answering.send(written.and(answer)));
+            });
+            (made, reply)
+        };
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(Job(Box::new(job)));
         let directory = Arc::clone(self);
-        let changed = tokio::spawn(async move { directory.write(apply).await }).await;
-        changed.unwrap_or_else(|error| {
-            tracing::error!(%error, "a change of the registry ended");
-            Err(ControlError::new(ControlErrorKind::InternalFailure, "The change did not end well"))
+        tokio::spawn(async move { directory.write().await });
+        answered.await.unwrap_or_else(|_| {
+            let message = "The change did not end well";
+            Err(ControlError::new(ControlErrorKind::InternalFailure, message))
         })
     }
 
-    async fn write<A>(
-        &self,
-        apply: impl FnOnce(&Registry) -> Changed<A>,
-    ) -> Result<A, ControlError> {
-        let mut writing = Arc::clone(&self.log).lock_owned().await;
-        let (registry, answer, rows) = apply(&self.current())?;
-        if rows.is_empty() {
-            return Ok(answer);
+    /// Performs the changes that wait: each sees those before it, and none is answered before all
+    /// are on disk, for also a refusal may be about another one of them.
+    async fn write(&self) {
+        let mut log = Arc::clone(&self.log).lock_owned().await;
+        let jobs = {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *waiting)
+        };
+        let (mut registry, mut rows, mut replies) = (self.current(), Vec::<Row>::new(), Vec::new());
+        for Job(job) in jobs {
+            let (made, reply) = job(&registry);
+            replies.push(reply);
+            if let Some((made, changed)) = made.filter(|(_, rows)| !rows.is_empty()) {
+                registry = Arc::new(made);
+                rows.extend(changed);
+            }
         }
-        let written = tokio::task::spawn_blocking(move || {
-            let outcome = append(writing.as_mut(), &rows);
-            (writing, outcome)
-        });
-        let (writing, outcome) = written.await.map_err(|error| {
-            ControlError::new(ControlErrorKind::InternalFailure, error.to_string())
-        })?;
-        outcome?;
-        let registry = Arc::new(registry);
-        self.current.store(Arc::clone(&registry));
-        if self.is_enforced {
-            // Without shards the server stops, and there is nobody to tell.
-            self.mesh.call_all(Command::SetRegistry(registry)).await;
+        let mut outcome = Ok(());
+        if !rows.is_empty() {
+            let written = tokio::task::spawn_blocking(move || {
+                let outcome = append(log.as_mut(), &rows);
+                (log, outcome)
+            });
+            let Ok((writing, written)) = written.await else { return };
+            (log, outcome) = (writing, written);
+            if outcome.is_ok() {
+                self.current.store(Arc::clone(&registry));
+                if self.is_enforced {
+                    // Without shards the server stops, and there is nobody to tell.
+                    self.mesh.call_all(Command::SetRegistry(registry)).await;
+                }
+            }
         }
-        drop(writing);
-        Ok(answer)
+        drop(log);
+        for reply in replies {
+            reply(outcome.clone());
+        }
     }
 }
 
-/// Puts a change on disk; where that fails nothing is changed.
+/// Puts changes on disk; where that fails nothing is changed.
 fn append(log: Option<&mut Log>, rows: &[Row]) -> Result<(), ControlError> {
     let Some(log) = log.filter(|_| !rows.is_empty()) else { return Ok(()) };
     log.append(rows).map_err(|error| {
@@ -178,6 +225,7 @@ fn append(log: Option<&mut Log>, rows: &[Row]) -> Result<(), ControlError> {
 #[cfg(test)]
 mod tests {
     use bitts_aws::control::route;
+    use bitts_broker::{Interest, Placement};
     use serde_json::json;
 
     use super::*;
@@ -209,6 +257,80 @@ mod tests {
             let stored = Stored::open(Some(dir.path()), scope()).unwrap();
             assert_eq!(stored.registry.generation(), generation);
             assert!(stored.registry.rows().eq(rows.clone()));
+        }
+    }
+
+    fn directory(dir: &Path) -> Arc<Directory> {
+        let placement = Placement::new((1, 2), 1);
+        let interest = Arc::new(Interest::new(&placement));
+        let mesh = Mesh { inboxes: Arc::from([]), placement, interest };
+        let stored = Stored::open(Some(dir), scope()).unwrap();
+        Arc::new(Directory::new(stored, mesh, false))
+    }
+
+    /// The outcome of CreateThing with an attribute.
+    fn ask(
+        directory: &Arc<Directory>,
+        name: &str,
+        value: &str,
+    ) -> tokio::task::JoinHandle<Result<Value, ControlError>> {
+        let route = route("POST", &format!("/things/{name}")).unwrap();
+        let body = json!({ "attributePayload": { "attributes": { "a": value } } }).to_string();
+        let no_headers: &[(&str, &str)] = &[];
+        let input = Input::parse(&route, None, &no_headers, body.as_bytes()).unwrap();
+        let directory = Arc::clone(directory);
+        tokio::spawn(
+            async move { directory.apply(route.operation(), input, Given::default()).await },
+        )
+    }
+
+    /// Of two changes that exclude each other one is done, however many are written together.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn changes_at_once_are_as_if_one_after_the_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = directory(dir.path());
+        let asked: Vec<_> =
+            (0..200).map(|n| ask(&directory, &format!("t{}", n / 2), &n.to_string())).collect();
+        let mut done = 0;
+        for outcome in asked {
+            match outcome.await.unwrap() {
+                Ok(_) => done += 1,
+                Err(refused) => assert_eq!(refused.kind, ControlErrorKind::ResourceAlreadyExists),
+            }
+        }
+        assert_eq!((done, directory.current().generation()), (100, 100));
+        let rows: Vec<_> = directory.current().rows().collect();
+        drop(directory);
+        let stored = Stored::open(Some(dir.path()), scope()).unwrap();
+        assert!(stored.registry.rows().eq(rows));
+    }
+
+    /// Whoever asked may go: what was begun is done.
+    #[tokio::test]
+    async fn a_change_is_finished_without_its_caller() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = directory(dir.path());
+        let caller = ask(&directory, "a", "1");
+        tokio::task::yield_now().await;
+        caller.abort();
+        ask(&directory, "b", "1").await.unwrap().unwrap();
+        let generation = directory.current().generation();
+        assert_eq!(generation, 2);
+    }
+
+    /// What is not on disk is not there, and is not answered as if it were.
+    #[tokio::test]
+    async fn a_change_that_the_disk_does_not_take_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = directory(dir.path());
+        ask(&directory, "a", "1").await.unwrap().unwrap();
+        if let Some(log) = directory.log.lock().await.as_mut() {
+            log.break_for_tests();
+        }
+        for _ in 0..2 {
+            let refused = ask(&directory, "b", "1").await.unwrap().unwrap_err();
+            assert_eq!(refused.kind, ControlErrorKind::ServiceUnavailable);
+            assert_eq!(directory.current().generation(), 1);
         }
     }
 }
