@@ -9,6 +9,7 @@ import pytest
 
 from canary import Canary
 from device import Device
+from enforced import Enforced
 from memory import ATTACK_BYTES, BEFORE_CONNECT_BYTES, Memory
 from rawhttp import Http
 from server import Server
@@ -31,6 +32,15 @@ def fresh_server():
     """A server that only the tests of this module use."""
     running = Server()
     yield running
+    assert running.stop() == 0, running.tail
+
+
+@pytest.fixture(scope="session")
+def enforced():
+    """A server that asks who everybody is; at the end it has told no secret."""
+    running = Enforced()
+    yield running
+    assert running.told() == []
     assert running.stop() == 0, running.tail
 
 

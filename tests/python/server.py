@@ -28,14 +28,18 @@ def wait_until(condition, what, seconds=10.0):
 class Server:
     """A running `bitts serve`."""
 
+    # Where it keeps what it is told, and what else is not for a test to say.
+    KEEPS = ("--ephemeral",)
+
     def __init__(self, *flags):
         self.folder = tempfile.TemporaryDirectory(prefix="bitts-")
         folder = pathlib.Path(self.folder.name)
+        self.prepare(folder)
         ready = folder / "ready.json"
         self.log_path = folder / "log"
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(
-                [BINARY, "serve", "--ephemeral", "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0",
+                [BINARY, "serve", *self.KEEPS, "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0",
                  "--mqtts", "127.0.0.1:0", "--https", "127.0.0.1:0",
                  "--ready-file", ready, *flags],
                 cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
@@ -49,6 +53,9 @@ class Server:
         self.https_endpoint = "https://{}:{}".format(*self.addresses["https"])
         self.pki = folder / "bitts-data" / "pki"
         self.ca = self.pki / "ca.pem"
+
+    def prepare(self, folder):
+        """What is in its folder before it starts."""
 
     @functools.cached_property
     def device(self):
