@@ -379,6 +379,21 @@ fn has_form(path: &str, form: &str) -> bool {
     fits && parts.next().is_none()
 }
 
+/// How many operations there are.
+#[cfg(test)]
+pub(super) fn operation_count() -> usize {
+    OPERATIONS.len()
+}
+
+/// The request line of an operation, with one name for every label.
+#[cfg(test)]
+pub(super) fn request_line(number: usize, name: &str) -> (&'static str, String) {
+    let encoded = name.bytes().map(|byte| format!("%{byte:02x}")).collect::<Vec<_>>().concat();
+    let Operation { method, path, .. } = &OPERATIONS[number];
+    let parts = path.split('/').map(|part| label_of(part).map_or(part, |_| &encoded));
+    (method, parts.collect::<Vec<_>>().join("/"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

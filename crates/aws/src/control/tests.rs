@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::operation::{operation_count, request_line};
 use super::*;
 use crate::policy::ArnScope;
 use crate::registry::RegistryLimits;
@@ -492,7 +493,78 @@ fn request() -> impl Strategy<Value = (&'static str, String, Value, Option<Strin
     ]
 }
 
+/// JSON of any shape, often with members that operations read.
+fn anything() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        ".{0,40}".prop_map(Value::from),
+        Just(json!("arn:aws:iot:us-east-1:123456789012:cert/")),
+    ];
+    leaf.prop_recursive(3, 24, 6, |inner| {
+        let names = prop::sample::select(vec![
+            "attributePayload",
+            "attributes",
+            "merge",
+            "tags",
+            "Key",
+            "policyDocument",
+            "target",
+            "authInfos",
+            "actionType",
+            "resources",
+            "expiresAt",
+            "thingName",
+            "principal",
+            "context",
+            "action",
+            "resource",
+            "expectedVersion",
+            "thingGroupProperties",
+            "status",
+            "authorizerFunctionArn",
+            "policyNames",
+            "signingDisabled",
+            "maxResults",
+            "sourceIp",
+        ]);
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(names, inner, 0..8).prop_map(|members| Value::Object(
+                members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+            )),
+        ]
+    })
+}
+
 proptest! {
+    /// Whatever comes, an operation answers or refuses, and what it refuses changes nothing.
+    #[test]
+    fn any_request_is_answered_or_refused(
+        requests in prop::collection::vec(
+            (0..operation_count(), "[a-z]|.{1,20}", "([a-zA-Z]{1,20}=.{0,10}&?){0,3}", anything()),
+            1..20,
+        ),
+    ) {
+        let mut plane = Plane::new();
+        for (number, name, query, body) in requests {
+            let (method, path) = request_line(number, &name);
+            let Ok(route) = route(method, &path) else { continue };
+            let headers: &[(&str, &str)] = &[("x-amzn-principal", &name)];
+            let body = body.to_string();
+            let input = Input::parse(&route, Some(&query), &headers, body.as_bytes());
+            let Ok(input) = input else { continue };
+            let given = Given { unix_ms: 1, uuid: "u".to_owned(), ..Given::default() };
+            if let Ok(applied) = plane.registry.apply(route.operation(), &input, &given) {
+                plane.rows.extend(applied.rows);
+                plane.registry = applied.registry;
+            }
+        }
+        let loaded = Registry::load(scope(), RegistryLimits::default(), plane.rows).unwrap();
+        prop_assert!(loaded.rows().eq(plane.registry.rows()));
+    }
+
     /// What a store was given makes the same registry, whatever was asked in which order.
     #[test]
     fn rows_so_far_make_the_registry(
