@@ -130,7 +130,7 @@ impl Server {
         let counters = Arc::new(Counters::default());
         let placement = Placement::new((rand::random(), rand::random()), threads);
         let (mesh, polls) = mesh(placement, count)?;
-        let clock = Clock::new();
+        let clock = if config.test_clock { Clock::movable() } else { Clock::new() };
         let is_proxied = config.proxy_protocol;
         let mut sockets = spread(count, mqtt, None, is_proxied);
         for (shard, more) in sockets.iter_mut().zip(spread(count, mqtts, tls.as_ref(), is_proxied))

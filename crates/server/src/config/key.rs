@@ -40,7 +40,6 @@ pub(super) enum Scope {
 }
 
 const DURABILITY: &str = "storage of messages on disk has not landed, they are kept in memory";
-const CLOCK: &str = "moving the clock by HTTP has not landed";
 
 const LOG: &str = "a level (off, error, warn, info, debug, trace) or levels of targets such as \
                    \"info,bitts_server=debug\"";
@@ -231,11 +230,11 @@ static KEYS: &[Key] = &[
     },
     Key {
         name: "test-clock",
-        about: "Let time be moved by HTTP [not available in this version]",
-        kind: Kind::MissingSwitch(CLOCK),
+        about: "Let time be moved by HTTP, for tests; never with --auth enforce",
+        kind: Kind::Switch,
         scope: Scope::Start,
-        apply: |_, _| {},
-        current: |_| Value::Switch(false),
+        apply: |settings, value| settings.config.test_clock = value.is_on(),
+        current: |settings| Value::Switch(settings.config.test_clock),
     },
     Key {
         name: "region",
@@ -294,7 +293,7 @@ impl Key {
 
     /// Whether the flag needs no value.
     pub fn is_switch(&self) -> bool {
-        matches!(self.kind, Kind::Switch | Kind::MissingSwitch(_))
+        matches!(self.kind, Kind::Switch)
     }
 
     /// The flag's value in `--help`.
@@ -305,7 +304,7 @@ impl Key {
             Kind::Choice(_) => "NAME",
             Kind::Count(..) => "N",
             Kind::Bytes(..) => "BYTES",
-            Kind::Switch | Kind::MissingSwitch(_) => "BOOL",
+            Kind::Switch => "BOOL",
             Kind::Text(..) | Kind::Missing(_) | Kind::Millis(..) | Kind::Seconds(..) => "VALUE",
         }
     }

@@ -53,6 +53,8 @@ pub struct Config {
     /// Connections of all listeners begin with a header of the PROXY protocol, version 1 or 2,
     /// which tells the client's address; one without is closed. Default no.
     pub proxy_protocol: bool,
+    /// Time can be moved by HTTP. Default no.
+    pub test_clock: bool,
     /// Shards, each with a thread of its own. Default 0: one for each core, at most 63.
     pub threads: u8,
     /// Whose rules apply where the standard and AWS differ. Default the standard's; its limits are
@@ -87,6 +89,7 @@ impl Default for Config {
             pki_dir: None,
             tls: None,
             proxy_protocol: false,
+            test_clock: false,
             threads: 0,
             profile: bitts_broker::Profile::Open,
             memory_limit: None,

@@ -210,6 +210,11 @@ impl Settings {
             let what = "expected an address while all other listeners are off, found \"off\"";
             return Err(self.refuse("http", what));
         }
+        if self.config.test_clock && self.config.auth == Auth::Enforce {
+            let what = "expected false while auth is \"enforce\": signatures and certificates \
+                        have their time";
+            return Err(self.refuse("test-clock", what));
+        }
         match (&self.tls_certificate, &self.tls_key) {
             (Some(_), None) => {
                 return Err(self.refuse("tls-certificate", "expected tls-key with it"));

@@ -145,7 +145,7 @@ fn what_is_not_toml_names_its_line() {
 
 #[test]
 fn what_is_not_available_is_refused_from_everywhere() {
-    let unavailable = [("durability", "sync"), ("test-clock", "true")];
+    let unavailable = [("durability", "sync")];
     for (name, text) in unavailable {
         let error = refusal(&flags(&[(name, text)]));
         let start = format!("--{name}: \"{text}\" is not available in this version: ");

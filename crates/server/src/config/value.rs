@@ -108,8 +108,6 @@ pub(super) enum Kind {
     Choice(&'static [&'static str]),
     /// Nothing: the setting is not available, and why.
     Missing(&'static str),
-    /// Only false: the switch is not available, and why.
-    MissingSwitch(&'static str),
     /// A count, in its bounds.
     Count(u64, u64),
     /// Bytes, in their bounds.
@@ -135,10 +133,6 @@ impl Kind {
     pub(super) fn parse(self, given: Given<'_>) -> Result<Value, Refusal> {
         let value = match self {
             Self::Missing(why) => return Err(Refusal::Unavailable(why)),
-            Self::MissingSwitch(why) => match given.switch() {
-                Some(true) => return Err(Refusal::Unavailable(why)),
-                off => off.map(Value::Switch),
-            },
             Self::Choice(words) => given
                 .text()
                 .filter(|text| words.contains(text))
@@ -174,7 +168,6 @@ impl Kind {
                 words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" or ")
             }
             Self::Missing(_) => "nothing".to_owned(),
-            Self::MissingSwitch(_) => "false".to_owned(),
             Self::Count(min, max) => format!("an integer from {min} to {max}"),
             Self::Bytes(min, max) => format!(
                 "bytes such as 1048576 or \"1MiB\", from {} to {}",
@@ -292,9 +285,5 @@ mod tests {
     fn what_is_not_there_yet_is_refused_as_that() {
         let missing = Kind::Missing("later").parse(Given::Bare("x"));
         assert_eq!(missing, Err(Refusal::Unavailable("later")));
-        assert_eq!(
-            Kind::MissingSwitch("later").parse(Given::Boolean(false)),
-            Ok(Value::Switch(false))
-        );
     }
 }

@@ -9,7 +9,7 @@ use bitts_broker::command::{Command, Reply};
 use hyper::body::Incoming;
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Front;
 use super::answer::{Answer, Trace};
@@ -20,6 +20,9 @@ use crate::{metrics, sys};
 
 /// Services that requests to our own paths are signed for.
 const OUR_SERVICES: &[&str] = &["iot", sigv4::SERVICE_DATA, sigv4::SERVICE_GATEWAY];
+
+/// Ten years.
+const ADVANCE_MILLIS_MAX: u64 = 10 * 366 * 86_400_000;
 
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -49,6 +52,20 @@ struct ListedConnection {
     queued: usize,
 }
 
+/// How far the clock is moved: one of them; none only asks.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct MoveClock {
+    advance_millis: Option<u64>,
+    advance_seconds: Option<u64>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Time {
+    unix_millis: u64,
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Health {
@@ -63,6 +80,7 @@ const PATHS: &[(&str, Method, Option<&str>)] = &[
     ("/metrics", Method::GET, Some("bitts:GetMetrics")),
     ("/bitts/v1/connections", Method::GET, Some("bitts:ListConnections")),
     ("/bitts/v1/connections/disconnect", Method::POST, Some("bitts:DisconnectMany")),
+    ("/bitts/v1/clock", Method::POST, Some("bitts:MoveClock")),
     ("/bitts/v1/throttle", Method::POST, Some("bitts:ThrottleNext")),
     ("/bitts/v1/policy/compare", Method::POST, Some("bitts:ComparePolicy")),
 ];
@@ -125,10 +143,35 @@ impl Front {
             "/bitts/v1/throttle" => {
                 self.throttle_next(head.uri.query()).map(|()| Answer::empty(trace))
             }
+            "/bitts/v1/clock" => self.move_clock(body, trace).await,
             "/bitts/v1/connections/disconnect" => self.disconnect_many(body, trace).await,
             "/bitts/v1/policy/compare" => self.compare_policy(body, trace).await,
             _ => self.list_connections(head.uri.query(), trace).await,
         }
+    }
+
+    /// Moves a test server's clock forward. When this answers, what became due has happened.
+    async fn move_clock(&self, body: &[u8], trace: &Trace) -> Result<Answer, ApiError> {
+        let invalid = |message| ApiError::new(ErrorKind::InvalidRequest, message);
+        let asked: MoveClock = serde_json::from_slice(body)
+            .map_err(|_| invalid("The body is JSON: advanceMillis or advanceSeconds"))?;
+        let millis = match (asked.advance_millis, asked.advance_seconds) {
+            (Some(millis), None) => Some(millis),
+            (None, Some(seconds)) => seconds.checked_mul(1_000),
+            (None, None) => Some(0),
+            (Some(_), Some(_)) => None,
+        };
+        let millis = millis.filter(|millis| *millis <= ADVANCE_MILLIS_MAX);
+        let millis = millis.ok_or_else(|| invalid("The clock moves by at most 10 years"))?;
+        if !self.clock.advance(millis) {
+            let message = "The clock moves only with --test-clock";
+            return Err(ApiError::new(ErrorKind::ResourceNotFound, message));
+        }
+        // A turn of every shard for what became due, and one for what came of it elsewhere.
+        for _ in 0..2 {
+            self.mesh.call_all(Command::Stats).await.ok_or_else(unavailable)?;
+        }
+        Ok(Answer::json(&Time { unix_millis: self.clock.now().unix_ms }, trace))
     }
 
     /// Makes the next requests to the data plane throttle: `calls`, and `operation` for one only.
