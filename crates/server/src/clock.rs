@@ -23,6 +23,10 @@ impl Clock {
         Self { moved: Some(Box::leak(Box::default())), ..Self::new() }
     }
 
+    pub(crate) fn is_movable(&self) -> bool {
+        self.moved.is_some()
+    }
+
     /// Moves it forward; `false` where it cannot be moved.
     pub(crate) fn advance(&self, millis: u64) -> bool {
         if let Some(moved) = self.moved {

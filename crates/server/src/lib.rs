@@ -223,6 +223,12 @@ impl Running {
         tls.reload().map(|()| true)
     }
 
+    /// Moves the clock forward, where [`Config::test_clock`] lets it; when this returns, what became
+    /// due has happened.
+    pub fn advance(&self, by: std::time::Duration) {
+        self.http.advance(by);
+    }
+
     /// Stops accepting, finishes what was accepted, tells MQTT 5 clients 0x8B, and returns when
     /// everything is closed.
     pub fn stop(self) {

@@ -163,15 +163,24 @@ impl Front {
         };
         let millis = millis.filter(|millis| *millis <= ADVANCE_MILLIS_MAX);
         let millis = millis.ok_or_else(|| invalid("The clock moves by at most 10 years"))?;
-        if !self.clock.advance(millis) {
+        if !self.clock.is_movable() {
             let message = "The clock moves only with --test-clock";
             return Err(ApiError::new(ErrorKind::ResourceNotFound, message));
         }
+        self.advance(millis).await.ok_or_else(unavailable)?;
+        Ok(Answer::json(&Time { unix_millis: self.clock.now().unix_ms }, trace))
+    }
+
+    /// Moves the clock; none where it cannot be moved, or the server stops.
+    pub(super) async fn advance(&self, millis: u64) -> Option<()> {
+        if !self.clock.advance(millis) {
+            return None;
+        }
         // A turn of every shard for what became due, and one for what came of it elsewhere.
         for _ in 0..2 {
-            self.mesh.call_all(Command::Stats).await.ok_or_else(unavailable)?;
+            self.mesh.call_all(Command::Stats).await?;
         }
-        Ok(Answer::json(&Time { unix_millis: self.clock.now().unix_ms }, trace))
+        Some(())
     }
 
     /// Makes the next requests to the data plane throttle: `calls`, and `operation` for one only.

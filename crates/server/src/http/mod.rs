@@ -10,9 +10,11 @@ mod authenticate;
 mod compare;
 mod control_plane;
 mod data_plane;
+mod direct;
 mod disconnect;
 mod guard;
 mod listener;
+mod shadows;
 mod throttle;
 mod upgrade;
 
@@ -146,6 +148,16 @@ impl Running {
                         Err(error) => tracing::warn!(%error, "the certificate stays as it was"),
                     }
                 }
+            }
+        });
+    }
+
+    /// Moves the clock of a test's server.
+    pub(crate) fn advance(&self, by: Duration) {
+        let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        self.runtime.block_on(async {
+            if self.front.advance(millis).await.is_none() {
+                tracing::warn!("the clock was not moved");
             }
         });
     }
