@@ -1,19 +1,24 @@
 //! What applications ask of the owner of a client, a topic or a shard, and the answers.
 //!
 //! DeleteConnection, GetConnection and ListSubscriptions go to the shard that owns the Client
-//! Identifier, Publish and GetRetainedMessage to the owner of the topic, the lists and `Stats` to
-//! every shard. Whether the caller may is decided before a command is sent.
+//! Identifier, Publish and GetRetainedMessage to the owner of the topic, what is about shadows to
+//! the owner of the thing, the lists and `Stats` to every shard. Whether the caller may is decided
+//! before a command is sent.
 
 use std::sync::Arc;
 
+use bitts_aws::api::{ListNamedShadowsForThing, NamedShadowPage};
 use bitts_aws::registry::Registry;
+use bitts_aws::shadow::{Rejection, parse_request_topic};
 
+use crate::direct::{DirectMessage, NotDelivered};
 use crate::input::ReplyId;
 use crate::message::{Message, NewMessage};
 use crate::needs::Need;
 use crate::outbox::Outbox;
 use crate::rates::AccountRate;
 use crate::reason::{Cause, Stats};
+use crate::reserved::ShadowRequest;
 use crate::select::{Selected, Selector};
 use crate::session::{Session, uuid_text};
 use crate::shard::Shard;
@@ -81,6 +86,12 @@ pub enum Command {
         /// `Some(true)`: connected ones only; `Some(false)`: offline ones only.
         connected: Option<bool>,
     },
+    /// One message to one client. To the client's owner.
+    SendDirectMessage(DirectMessage),
+    /// GetThingShadow, UpdateThingShadow or DeleteThingShadow. To the thing's owner.
+    Shadow(ShadowRequest),
+    /// ListNamedShadowsForThing. To the thing's owner.
+    ListNamedShadows(ListNamedShadowsForThing),
     /// This shard's counters.
     Stats,
     /// What clients of this shard needed to be decided in the last hour.
@@ -141,6 +152,14 @@ pub enum Reply {
         /// More follow the last one on this shard.
         more: bool,
     },
+    /// SendDirectMessage.
+    NotDelivered(NotDelivered),
+    /// The shadow's answer, as it is sent.
+    Shadow(Vec<u8>),
+    /// The shadow service refused.
+    ShadowRejected(Rejection),
+    /// ListNamedShadowsForThing.
+    NamedShadows(NamedShadowPage),
     /// A limit refused it (retained messages).
     QuotaExceeded,
     /// It came too soon after others.
@@ -224,7 +243,19 @@ impl Shard {
             Command::ListSubscriptions { client_id, after, max } => {
                 self.list_subscriptions(&client_id, after.as_deref(), max)
             }
-            Command::Publish(message) => self.publish_command(now, &message, out),
+            Command::Publish(message) => match parse_request_topic(&message.topic) {
+                Some(asked) => {
+                    return self.ask_shadow_by_publish(now, asked, &message.payload, reply, out);
+                }
+                None => self.publish_command(now, &message, out),
+            },
+            Command::SendDirectMessage(message) => {
+                return self.send_direct_message(now, &message, reply, out);
+            }
+            Command::Shadow(request) => return self.on_shadow_command(now, request, reply, out),
+            Command::ListNamedShadows(asked) => {
+                return self.list_named_shadows(now, &asked, reply, out);
+            }
             Command::PublishSystem(message) => {
                 self.publish_new(now, &message, out);
                 Reply::Done

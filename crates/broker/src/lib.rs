@@ -5,6 +5,7 @@
 //! runs one shard per core, `bitts-sim` runs many from a seed. Start reading in `shard.rs`.
 
 pub mod command;
+mod direct;
 mod hold_off;
 mod input;
 mod limits;
@@ -18,6 +19,7 @@ mod publish;
 mod rates;
 mod reason;
 pub mod record;
+mod reserved;
 mod route;
 mod select;
 mod session;
@@ -26,6 +28,7 @@ mod slot;
 mod time;
 mod timers;
 
+pub use direct::{DirectMessage, NotDelivered};
 pub use input::{ConnId, Input, Loss, Origin, Proof, ReplyId};
 pub use limits::Limits;
 pub use message::{Message, NewMessage};
@@ -35,6 +38,7 @@ pub use profile::Profile;
 pub use rates::{AccountRate, AccountRates, Bucket, Rates};
 pub use reason::{Cause, Dropped, Stats, Violation};
 pub use record::Lsn;
+pub use reserved::{Asker, ShadowRequest};
 pub use route::Interest;
 pub use select::{Selected, Selector};
 pub use session::assigned_client_id;

@@ -13,6 +13,7 @@ use crate::command::Reply;
 use crate::input::{ConnId, ReplyId};
 use crate::message::Message;
 use crate::record::{Batch, Entry, Lsn};
+use crate::reserved::{Asker, ShadowRequest};
 use crate::slot::{ShardId, ShardSet};
 
 /// An encoded packet for one connection: two ranges of [`Outbox::bytes`], shared between receivers.
@@ -141,6 +142,20 @@ pub enum Parcel {
         /// The member.
         session: SessionRef,
     },
+    /// A request to a shadow. To the thing's owner.
+    Shadow {
+        /// What is asked.
+        request: Box<ShadowRequest>,
+        /// Who waits for [`Parcel::Answered`].
+        asker: Asker,
+    },
+    /// A request was carried out, and that is durable. To the shard where somebody waits.
+    Answered {
+        /// Who waits.
+        asker: Asker,
+    },
+    /// Answers that waited for the store may leave. To the shard itself.
+    AnswersDue,
     /// A message for one member of a group. To the member's owner.
     Deliver {
         /// The whole filter.

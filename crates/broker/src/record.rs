@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use bitts_mqtt::{ProtocolVersion, SubscriptionOptions};
+use bytes::Bytes;
 
 use crate::message::Message;
 use crate::reason::Cause;
@@ -136,6 +137,15 @@ pub enum Record {
         stage: Stage,
         /// The message, when it is first sent.
         message: Option<Arc<Message>>,
+    },
+    /// A shadow, document and version in one; an empty state forgets it.
+    Shadow {
+        /// The thing's name.
+        thing: Box<str>,
+        /// The shadow's name; the classic one has none.
+        shadow: Option<Box<str>>,
+        /// As [`bitts_aws::shadow::Shadow::encode`] writes it.
+        state: Bytes,
     },
     /// The retained message of its topic; an empty payload removes it.
     Retained {

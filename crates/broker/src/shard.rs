@@ -12,6 +12,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use slab::Slab;
 
+use crate::direct::Confirmations;
 use crate::hold_off::HoldOffs;
 use crate::input::{ConnId, Input, Loss};
 use crate::limits::Limits;
@@ -22,6 +23,7 @@ use crate::profile::Profile;
 use crate::rates::{AccountRate, NameRate, Rates};
 use crate::reason::{Cause, Stats, Violation};
 use crate::record::{Batch, Gates, Lsn, Record};
+use crate::reserved::Reserved;
 use crate::route::retained::RetainedTable;
 use crate::route::share::Groups;
 use crate::route::{Interest, Matches, Router};
@@ -58,6 +60,8 @@ pub struct Shard {
     pub(crate) retained: RetainedTable,
     pub(crate) groups: Groups,
     pub(crate) disconnects: Disconnects,
+    pub(crate) reserved: Reserved,
+    pub(crate) confirmations: Confirmations,
     pub(crate) hold_offs: HoldOffs,
     /// Where the client that is put off by this input is told to go.
     pub(crate) server_reference: Option<Arc<str>>,
@@ -98,6 +102,8 @@ impl Shard {
             retained: RetainedTable::default(),
             groups: Groups::new(seed),
             disconnects: Disconnects::new(seed),
+            reserved: Reserved::new(seed),
+            confirmations: Confirmations::default(),
             hold_offs: HoldOffs::new(seed),
             server_reference: None,
             timers: Timers::default(),
@@ -165,7 +171,10 @@ impl Shard {
             Input::Congested { conn } => self.on_congested(conn),
             Input::Writable { conn } => self.on_writable(now, conn, out),
             Input::Command { command, reply } => self.on_command(now, command, reply, out),
-            Input::Durable(lsn) => self.gates.durable = self.gates.durable.max(lsn),
+            Input::Durable(lsn) => {
+                self.gates.durable = self.gates.durable.max(lsn);
+                self.call_answers(out);
+            }
             Input::Tick => self.on_tick(now, out),
             Input::Shutdown => self.on_shutdown(now, out),
         }
@@ -245,6 +254,10 @@ impl Shard {
             match reminder {
                 Reminder::Session(session) => self.look_at(now, session, out),
                 Reminder::Group(group) => self.deliver_parked(now, group, out),
+                Reminder::Confirmation(conn, packet_id) => {
+                    self.confirmation_is_late(conn, packet_id, out);
+                }
+                Reminder::Shadows => self.forget_shadows(now),
                 Reminder::Disconnects => self.forget_disconnects(now.moment),
             }
         }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::input::ConnId;
 use crate::time::Moment;
 
 /// No reminder is set.
@@ -18,6 +19,10 @@ pub(crate) enum Reminder {
     Session(u32),
     /// A `$share` group: messages that wait for the rate of its members.
     Group(u32),
+    /// The confirmation of a direct message, by connection and Packet Identifier.
+    Confirmation(ConnId, u16),
+    /// The shadow that was deleted first.
+    Shadows,
     /// The oldest remembered disconnect.
     Disconnects,
 }

@@ -5,6 +5,7 @@
 //! name in its path, [`Request::parse`] the rest. Contract `data-plane-http.md`.
 
 mod connection;
+mod direct;
 mod list_connections;
 mod page;
 mod permission;
@@ -20,6 +21,7 @@ mod topic;
 pub use connection::{
     Connection, DeleteConnection, GetConnection, ListSubscriptions, Subscription, SubscriptionPage,
 };
+pub use direct::SendDirectMessage;
 pub use list_connections::ListConnections;
 pub use page::next_token;
 pub use permission::Permission;
@@ -35,7 +37,7 @@ pub use shadow::{
 pub use throttle_next::ThrottleNext;
 
 use self::query::{Query, QueryWriter};
-use crate::error::{ApiError, ErrorKind};
+use crate::error::ApiError;
 
 /// Items of a page at most: the upper end of `maxResults`.
 pub const PAGE_ITEMS_MAX: usize = 200;
@@ -81,19 +83,26 @@ pub enum Request {
     GetConnection(GetConnection),
     /// `GET /connections/{clientId}/subscriptions`
     ListSubscriptions(ListSubscriptions),
+    /// `POST /connections/{clientId}/messages`
+    SendDirectMessage(SendDirectMessage),
     /// `POST /topics/{topic}`
     Publish(Publish),
     /// `GET /retainedMessage/{topic}`
     GetRetainedMessage(GetRetainedMessage),
     /// `GET /retainedMessage`
     ListRetainedMessages(ListRetainedMessages),
+    /// `GET /things/{thingName}/shadow`
+    GetThingShadow(GetThingShadow),
+    /// `POST /things/{thingName}/shadow`
+    UpdateThingShadow(UpdateThingShadow),
+    /// `DELETE /things/{thingName}/shadow`
+    DeleteThingShadow(DeleteThingShadow),
+    /// `GET /api/things/shadow/ListNamedShadowsForThing/{thingName}`
+    ListNamedShadowsForThing(ListNamedShadowsForThing),
 }
 
 impl Request {
     /// Validates what `route` asks for. `query` is what follows `?`; `payload_len` is in bytes.
-    ///
-    /// An operation without an implementation is answered with 400, because the SDKs would send it
-    /// again after a 5xx.
     pub fn parse(
         route: &Route,
         query: Option<&str>,
@@ -119,14 +128,22 @@ impl Request {
             Operation::ListRetainedMessages => {
                 ListRetainedMessages::parse(query).map(Self::ListRetainedMessages)
             }
-            Operation::SendDirectMessage
-            | Operation::GetThingShadow
-            | Operation::UpdateThingShadow
-            | Operation::DeleteThingShadow
-            | Operation::ListNamedShadowsForThing => Err(ApiError::new(
-                ErrorKind::InvalidRequest,
-                format!("{} is not available in this version", route.operation.name()),
-            )),
+            Operation::SendDirectMessage => {
+                SendDirectMessage::parse(name, query, headers, payload_len)
+                    .map(Self::SendDirectMessage)
+            }
+            Operation::GetThingShadow => {
+                GetThingShadow::parse(name, query).map(Self::GetThingShadow)
+            }
+            Operation::UpdateThingShadow => {
+                UpdateThingShadow::parse(name, query).map(Self::UpdateThingShadow)
+            }
+            Operation::DeleteThingShadow => {
+                DeleteThingShadow::parse(name, query).map(Self::DeleteThingShadow)
+            }
+            Operation::ListNamedShadowsForThing => {
+                ListNamedShadowsForThing::parse(name, query).map(Self::ListNamedShadowsForThing)
+            }
         }
     }
 }

@@ -46,7 +46,7 @@ pub struct Publish {
     pub correlation_data: Option<Vec<u8>>,
 }
 
-fn invalid(message: &str) -> ApiError {
+pub(super) fn invalid(message: &str) -> ApiError {
     ApiError::new(ErrorKind::InvalidRequest, message)
 }
 
@@ -59,10 +59,7 @@ impl Publish {
     ) -> Result<Self, ApiError> {
         let retain = query.flag("retain")?;
         check_publish_topic(topic, retain)?;
-        let user_properties = match headers.get(USER_PROPERTIES) {
-            Some(encoded) => properties::decode(encoded).map_err(invalid)?,
-            None => Vec::new(),
-        };
+        let user_properties = user_properties(headers)?;
         let publish = Self {
             topic: topic.to_owned(),
             qos: qos(query)?,
@@ -74,10 +71,7 @@ impl Publish {
             payload_format_indicator: payload_format_indicator(headers)?,
             correlation_data: correlation_data(headers)?,
         };
-        if payload_len > PAYLOAD_BYTES_MAX {
-            let message = "The payload is larger than 131072 bytes";
-            return Err(ApiError::new(ErrorKind::RequestEntityTooLarge, message));
-        }
+        check_payload(payload_len)?;
         Ok(publish)
     }
 
@@ -90,22 +84,44 @@ impl Publish {
             .add("contentType", self.content_type.as_deref())
             .add("responseTopic", self.response_topic.as_deref())
             .add("messageExpiry", self.message_expiry.map(|s| s.to_string()).as_deref());
-        let user_properties = (!self.user_properties.is_empty())
-            .then(|| (USER_PROPERTIES, properties::encode(&self.user_properties)));
-        let payload_format_indicator = self.payload_format_indicator.map(|utf8| {
-            let value = if utf8 { "UTF8_DATA" } else { "UNSPECIFIED_BYTES" };
-            (PAYLOAD_FORMAT_INDICATOR, value.to_owned())
-        });
-        let correlation_data =
-            self.correlation_data.as_ref().map(|data| (CORRELATION_DATA, BASE64.encode(data)));
         HttpRequestParts {
-            headers: [user_properties, payload_format_indicator, correlation_data]
-                .into_iter()
-                .flatten()
-                .collect(),
+            headers: message_headers(
+                &self.user_properties,
+                self.payload_format_indicator,
+                self.correlation_data.as_deref(),
+            ),
             ..HttpRequestParts::new("POST", format!("/topics/{}", encode(&self.topic)), query)
         }
     }
+}
+
+/// The three headers of a message, as AWS's SDKs write them.
+pub(super) fn message_headers(
+    user_properties: &[(String, String)],
+    payload_format_indicator: Option<bool>,
+    correlation_data: Option<&[u8]>,
+) -> Vec<(&'static str, String)> {
+    let user_properties = (!user_properties.is_empty())
+        .then(|| (USER_PROPERTIES, properties::encode(user_properties)));
+    let payload_format_indicator = payload_format_indicator.map(|utf8| {
+        let value = if utf8 { "UTF8_DATA" } else { "UNSPECIFIED_BYTES" };
+        (PAYLOAD_FORMAT_INDICATOR, value.to_owned())
+    });
+    let correlation_data = correlation_data.map(|data| (CORRELATION_DATA, BASE64.encode(data)));
+    [user_properties, payload_format_indicator, correlation_data].into_iter().flatten().collect()
+}
+
+pub(super) fn check_payload(payload_len: usize) -> Result<(), ApiError> {
+    if payload_len <= PAYLOAD_BYTES_MAX {
+        return Ok(());
+    }
+    let message = "The payload is larger than 131072 bytes";
+    Err(ApiError::new(ErrorKind::RequestEntityTooLarge, message))
+}
+
+pub(super) fn user_properties(headers: &dyn Headers) -> Result<Vec<(String, String)>, ApiError> {
+    let Some(encoded) = headers.get(USER_PROPERTIES) else { return Ok(Vec::new()) };
+    properties::decode(encoded).map_err(invalid)
 }
 
 fn qos(query: &Query) -> Result<u8, ApiError> {
@@ -113,7 +129,7 @@ fn qos(query: &Query) -> Result<u8, ApiError> {
     integer(value).filter(|&qos| qos <= 1).ok_or_else(|| invalid("qos is 0 or 1"))
 }
 
-fn content_type(query: &Query) -> Result<Option<String>, ApiError> {
+pub(super) fn content_type(query: &Query) -> Result<Option<String>, ApiError> {
     let value = query.get("contentType");
     if value.is_some_and(|value| value.len() > PROPERTY_BYTES_MAX) {
         return Err(invalid("contentType is longer than 65535 bytes"));
@@ -121,7 +137,7 @@ fn content_type(query: &Query) -> Result<Option<String>, ApiError> {
     Ok(value.map(ToOwned::to_owned))
 }
 
-fn response_topic(query: &Query) -> Result<Option<String>, ApiError> {
+pub(super) fn response_topic(query: &Query) -> Result<Option<String>, ApiError> {
     let value = query.get("responseTopic");
     value.map(check_response_topic).transpose()?;
     Ok(value.map(ToOwned::to_owned))
@@ -141,7 +157,7 @@ fn message_expiry(value: &str) -> Result<u32, ApiError> {
     Ok(seconds.clamp(1, MESSAGE_EXPIRY_MAX))
 }
 
-fn payload_format_indicator(headers: &dyn Headers) -> Result<Option<bool>, ApiError> {
+pub(super) fn payload_format_indicator(headers: &dyn Headers) -> Result<Option<bool>, ApiError> {
     match headers.get(PAYLOAD_FORMAT_INDICATOR) {
         None => Ok(None),
         Some("UNSPECIFIED_BYTES") => Ok(Some(false)),
@@ -150,7 +166,7 @@ fn payload_format_indicator(headers: &dyn Headers) -> Result<Option<bool>, ApiEr
     }
 }
 
-fn correlation_data(headers: &dyn Headers) -> Result<Option<Vec<u8>>, ApiError> {
+pub(super) fn correlation_data(headers: &dyn Headers) -> Result<Option<Vec<u8>>, ApiError> {
     let Some(encoded) = headers.get(CORRELATION_DATA) else { return Ok(None) };
     let Ok(data) = BASE64.decode(encoded.as_bytes()) else {
         return Err(invalid("The correlation data is not base64"));

@@ -48,9 +48,9 @@ pub struct ListNamedShadowsForThing {
 macro_rules! of_one_shadow {
     ($($request:ident by $method:literal;)*) => {$(
         impl $request {
-            /// Validates the name in the path and what follows `?`.
-            pub fn parse(thing_name: &str, query: Option<&str>) -> Result<Self, ApiError> {
-                shadow(thing_name, &Query::parse(query)?).map(|shadow| Self { shadow })
+            /// Validates the name in the path and the query.
+            pub(super) fn parse(thing_name: &str, query: &Query) -> Result<Self, ApiError> {
+                shadow(thing_name, query).map(|shadow| Self { shadow })
             }
 
             /// The request as AWS's SDKs write it.
@@ -74,15 +74,14 @@ impl ListNamedShadowsForThing {
     const PAGE_SIZE_MAX: usize = 100;
     const PAGE_SIZE_DEFAULT: usize = Self::PAGE_SIZE_MAX;
 
-    /// Validates the name in the path and what follows `?`.
-    pub fn parse(thing_name: &str, query: Option<&str>) -> Result<Self, ApiError> {
+    /// Validates the name in the path and the query.
+    pub(super) fn parse(thing_name: &str, query: &Query) -> Result<Self, ApiError> {
         if !is_thing_name(thing_name) {
             return Err(invalid_name(InvalidName::Thing));
         }
-        let query = Query::parse(query)?;
         Ok(Self {
             thing_name: thing_name.to_owned(),
-            page_size: Self::page_size(&query)?,
+            page_size: Self::page_size(query)?,
             after: query.after()?,
         })
     }
@@ -150,6 +149,15 @@ fn invalid(message: &str) -> ApiError {
 mod tests {
     use super::*;
 
+    /// What the query asks of a thing, if it is one.
+    fn parse<T>(
+        of: impl Fn(&str, &Query) -> Result<T, ApiError>,
+        thing: &str,
+        query: Option<&str>,
+    ) -> Result<T, ApiError> {
+        of(thing, &Query::parse(query)?)
+    }
+
     fn refused<T>(result: Result<T, ApiError>) -> bool {
         result.is_err_and(|error| error.kind == ErrorKind::InvalidRequest)
     }
@@ -166,11 +174,11 @@ mod tests {
         ] {
             let shadow = ShadowId::new("T:1", name).unwrap();
             let get = GetThingShadow { shadow: shadow.clone() };
-            assert_eq!(GetThingShadow::parse("T:1", query), Ok(get));
+            assert_eq!(parse(GetThingShadow::parse, "T:1", query), Ok(get));
             let update = UpdateThingShadow { shadow: shadow.clone() };
-            assert_eq!(UpdateThingShadow::parse("T:1", query), Ok(update));
+            assert_eq!(parse(UpdateThingShadow::parse, "T:1", query), Ok(update));
             let delete = DeleteThingShadow { shadow };
-            assert_eq!(DeleteThingShadow::parse("T:1", query), Ok(delete));
+            assert_eq!(parse(DeleteThingShadow::parse, "T:1", query), Ok(delete));
         }
     }
 
@@ -179,12 +187,12 @@ mod tests {
     fn other_names_are_refused() {
         let (thing, shadow) = ("t".repeat(129), "s".repeat(65));
         for thing in ["", "a b", "a/b", "$a", &thing] {
-            assert!(refused(GetThingShadow::parse(thing, None)), "{thing}");
-            assert!(refused(ListNamedShadowsForThing::parse(thing, None)), "{thing}");
+            assert!(refused(parse(GetThingShadow::parse, thing, None)), "{thing}");
+            assert!(refused(parse(ListNamedShadowsForThing::parse, thing, None)), "{thing}");
         }
         for name in ["", "a%20b", "a%2Fb", "%C3%BC", "%", &shadow] {
             let query = format!("name={name}");
-            assert!(refused(UpdateThingShadow::parse("T", Some(&query))), "{name}");
+            assert!(refused(parse(UpdateThingShadow::parse, "T", Some(&query))), "{name}");
         }
     }
 
@@ -210,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_list_asks_for_one_to_a_hundred_names() {
-        let list = |query: &str| ListNamedShadowsForThing::parse("T:1", Some(query));
+        let list = |query: &str| parse(ListNamedShadowsForThing::parse, "T:1", Some(query));
         for (query, page_size) in [("", 100), ("pageSize=1", 1), ("pageSize=100", 100)] {
             assert_eq!(list(query).unwrap().page_size, page_size);
         }
@@ -229,11 +237,11 @@ mod tests {
     #[test]
     fn names_come_in_pages() {
         let names = ["a", "b", "c", "d"];
-        let mut list = ListNamedShadowsForThing::parse("T", Some("pageSize=2")).unwrap();
+        let mut list = parse(ListNamedShadowsForThing::parse, "T", Some("pageSize=2")).unwrap();
         let first = list.page(names.into_iter(), 7);
         assert_eq!(first.results, ["a", "b"]);
         let query = format!("pageSize=2&nextToken={}", first.next_token.unwrap());
-        list = ListNamedShadowsForThing::parse("T", Some(&query)).unwrap();
+        list = parse(ListNamedShadowsForThing::parse, "T", Some(&query)).unwrap();
         let last = list.page(names.into_iter(), 8);
         assert_eq!((last.results, last.next_token), (vec!["c".into(), "d".into()], None));
         // The name that the token names may be gone.

@@ -3,8 +3,10 @@
 
 use std::borrow::Cow;
 
+use super::ShadowLimits;
 use super::json::write_text;
 use super::name::ShadowId;
+use super::request::client_token;
 use crate::error::{ApiError, ErrorKind};
 
 /// A refusal. Its code over MQTT is its HTTP status.
@@ -119,6 +121,13 @@ pub struct Rejection {
 }
 
 impl Rejection {
+    /// A request that is refused before anybody looks at what it asks.
+    #[must_use]
+    pub fn unread(error: ShadowError, payload: &[u8], limits: &ShadowLimits) -> Self {
+        // A token that is none is not echoed.
+        Self { error, client_token: client_token(payload, limits).unwrap_or_default() }
+    }
+
     /// The payload of a rejected answer about the shadow `id`.
     #[must_use]
     pub fn body(&self, id: &ShadowId) -> Vec<u8> {
@@ -197,5 +206,19 @@ mod tests {
         let body =
             r#"{"code":404,"message":"No shadow exists with name: 'T~s'","clientToken":"a\"b"}"#;
         assert_eq!(String::from_utf8(rejection.body(&id)).unwrap(), body);
+    }
+
+    #[test]
+    fn a_request_that_nobody_read_has_its_token_echoed() {
+        let (error, limits) = (ShadowError::TooManyRequests, ShadowLimits::default());
+        for (payload, token) in [
+            (r#"{"state":5,"clientToken":"t"}"#, Some("t")),
+            (r#"{"clientToken":5}"#, None),
+            ("", None),
+        ] {
+            let client_token = token.map(Into::into);
+            let rejection = Rejection::unread(error, payload.as_bytes(), &limits);
+            assert_eq!(rejection, Rejection { error, client_token });
+        }
     }
 }

@@ -10,15 +10,12 @@ pub(crate) mod answers;
 pub(crate) mod held;
 pub(crate) mod shadows;
 
-use bitts_aws::shadow::{
-    Rejection, ShadowAnswer, ShadowError, ShadowId, ShadowOperation, answer_topic,
-};
+use bitts_aws::shadow::{Rejection, ShadowError, ShadowId, ShadowOperation};
 use bitts_mqtt::{Ack, Packet, ProtocolVersion, Publish, QoS, ReasonCode};
 use bytes::Bytes;
 
 use crate::command::Reply;
 use crate::input::ReplyId;
-use crate::message::NewMessage;
 use crate::outbox::{Outbox, Parcel, SessionRef};
 use crate::rates::{AccountRate, NameRate};
 use crate::shard::Shard;
@@ -79,7 +76,7 @@ impl Reserved {
 }
 
 impl Shard {
-    /// A client published a request; its policies allow that.
+    /// A client published a request, as its policies allow.
     pub(crate) fn ask_shadow(
         &mut self,
         now: Now,
@@ -89,24 +86,70 @@ impl Shard {
         out: &mut Outbox,
     ) {
         let in_flight_max = self.limits.shadow_requests_in_flight_max;
-        let session = self.session_ref(index);
+        let (session, number) = (self.session_ref(index), self.reserved.next_number);
         let version = self.session(index).version;
         let Some(connection) = &mut self.session(index).connection else { return };
         let held = connection.held.get_or_insert_default();
-        let acknowledgement = acknowledgement(publish, version);
-        if held.in_flight() >= in_flight_max {
-            held.push(acknowledgement);
-            self.refuse_shadow(now, (&id, operation), publish.payload, out);
-            self.release_held(index, out);
+        let is_too_many = held.in_flight() >= in_flight_max;
+        held.ask(number, acknowledgement(publish, version));
+        self.reserved.next_number += 1;
+        let request = ShadowRequest { id, operation, payload: self.bounded(publish.payload) };
+        if is_too_many {
+            let error = ShadowError::TooManyRequests;
+            let rejection = Rejection::unread(error, &request.payload, &self.limits.shadow());
+            self.publish_rejection(now, &request, &rejection, out);
+            self.on_client_answered(index, number, out);
             return;
         }
-        let number = self.reserved.next_number;
-        held_of(self, index).ask(number, acknowledgement);
-        self.reserved.next_number += 1;
-        let payload = self.shadow_payload(publish.payload);
-        let owner = self.placement.owner_of(id.thing());
-        let request = Box::new(ShadowRequest { id, operation, payload });
+        let owner = self.placement.owner_of(request.id.thing());
         let asker = Asker::Client { session, number };
+        self.tell(now, owner, Parcel::Shadow { request: Box::new(request), asker }, out);
+    }
+
+    /// Publish of the HTTP API is a request too; it is answered when that is carried out.
+    pub(crate) fn ask_shadow_by_publish(
+        &mut self,
+        now: Now,
+        (id, operation): (ShadowId, ShadowOperation),
+        payload: &[u8],
+        reply: ReplyId,
+        out: &mut Outbox,
+    ) {
+        let per_second = self.rates.inbound_publish_requests;
+        if !self.account_may(now, AccountRate::InboundPublish, per_second) {
+            out.replies.push((reply, Reply::Throttled));
+            return;
+        }
+        let owner = self.placement.owner_of(id.thing());
+        let request = Box::new(ShadowRequest { id, operation, payload: self.bounded(payload) });
+        let asker = Asker::Publish { shard: self.id, reply };
         self.tell(now, owner, Parcel::Shadow { request, asker }, out);
     }
+
+    /// Enough of a payload to tell that it is too large.
+    fn bounded(&self, payload: &[u8]) -> Bytes {
+        let bytes_max = self.limits.shadow().request_bytes_max + 1;
+        Bytes::copy_from_slice(payload.get(..bytes_max).unwrap_or(payload))
+    }
+
+    /// A request was carried out: whoever waits is told.
+    pub(crate) fn on_answered(&mut self, asker: Asker, out: &mut Outbox) {
+        match asker {
+            Asker::Client { session, number } => {
+                if let Some(index) = self.resolve(session) {
+                    self.on_client_answered(index, number, out);
+                }
+            }
+            Asker::Publish { reply, .. } => out.replies.push((reply, Reply::Done)),
+        }
+    }
+}
+
+/// PUBACK or PUBREC of a request, encoded; at QoS 0 none.
+fn acknowledgement(publish: &Publish<'_>, version: ProtocolVersion) -> Option<Vec<u8>> {
+    let ack = Ack::new(publish.packet_id?, ReasonCode::Success);
+    let packet = if publish.qos == QoS::Two { Packet::PubRec(ack) } else { Packet::PubAck(ack) };
+    let mut bytes = Vec::new();
+    bitts_mqtt::encode(&packet, version, &mut bytes);
+    Some(bytes)
 }

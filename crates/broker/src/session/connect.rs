@@ -244,6 +244,7 @@ impl Shard {
             last_gate: Lsn::default(),
             rates,
             received: 0,
+            held: None,
         }));
         let was = std::mem::replace(&mut session.version, connect.version);
         session.keep_alive = connect.keep_alive;

@@ -61,6 +61,7 @@ impl Shard {
             *self.stats.violations.entry(violation.name()).or_default() += 1;
         }
         self.forget_connection_state(index);
+        self.confirmations_ended(connection.id, out);
         self.will_after_connection(now, index, out);
         self.announce_disconnected(now, index, cause, out);
         if self.session(index).is_persistent() {

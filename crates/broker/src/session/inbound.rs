@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use bitts_aws::shadow::parse_request_topic;
 use bitts_mqtt::{Ack, Packet, PacketId, Publish, QoS, ReasonCode};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -224,7 +225,7 @@ impl Shard {
     }
 
     /// A `$` topic is the server's: whether it takes the message. Of those a client may publish to,
-    /// none has a service behind it but `$aws/rules/`, where an unknown rule is only counted
+    /// besides requests to shadows, only `$aws/rules/` is taken, where an unknown rule is counted
     /// (contract `mqtt-broker.md` §11).
     pub(crate) fn take_reserved(&mut self, topic: &str) -> bool {
         let is_taken = topic.starts_with("$aws/rules/");
@@ -244,6 +245,13 @@ impl Shard {
         publish: &Publish<'_>,
         out: &mut Outbox,
     ) {
+        if let Some(asked) = parse_request_topic(topic) {
+            if let (QoS::Two, Some(packet_id)) = (publish.qos, publish.packet_id) {
+                self.session(index).open_received(packet_id);
+            }
+            self.ask_shadow(now, index, asked, publish, out);
+            return;
+        }
         let is_taken = self.take_reserved(topic);
         if !is_taken && self.profile.closes_on_denied_publish() {
             self.end_connection(now, index, Cause::AuthError, out);

@@ -25,6 +25,7 @@ use crate::permit::Access;
 use crate::rates::ConnectionRates;
 use crate::reason::Cause;
 use crate::record::{Gates, Lsn};
+use crate::reserved::held::Held;
 use crate::route::shape::Shape;
 use crate::shard::Shard;
 use crate::slot::{NameKey, Slot};
@@ -33,7 +34,7 @@ use crate::time::Moment;
 use crate::timers::NEVER;
 
 pub use connect::assigned_client_id;
-pub(crate) use outbound::{Delivery, Identifiers, Transit};
+pub(crate) use outbound::{Delivery, Identifiers, Once, Transit};
 
 use alias::{InboundAliases, OutboundAliases};
 use inbound::Inbound;
@@ -70,6 +71,8 @@ pub(crate) struct Connection {
     pub(crate) rates: Option<Box<ConnectionRates>>,
     /// QoS 2 identifiers that the client opened on this connection and has not released.
     pub(crate) received: usize,
+    /// Requests on reserved topics that are not carried out, and what waits behind them.
+    pub(crate) held: Option<Box<Held>>,
 }
 
 impl Connection {
@@ -236,6 +239,14 @@ impl Shard {
         let frame = encode_frame(connection.id, packet, session.version, out);
         if frame.bytes() > connection.packet_bytes_max {
             *self.stats.denied.entry("acknowledgement_too_large").or_default() += 1;
+            return;
+        }
+        if let Some(held) = connection.held.as_mut().filter(|held| held.is_holding()) {
+            let mut bytes = Vec::new();
+            out.copy_frame(&frame, &mut bytes);
+            if !held.push(bytes, gate.unwrap_or_default()) {
+                *self.stats.denied.entry("acknowledgements_too_many").or_default() += 1;
+            }
             return;
         }
         let gate = connection.ack_gate.max(gate.unwrap_or_default());

@@ -120,6 +120,12 @@ impl Answer {
         self
     }
 
+    /// The same with nothing to read but its headers.
+    pub(super) fn without_body(mut self) -> Self {
+        self.body = Bytes::new();
+        self
+    }
+
     /// Ends the connection behind it.
     pub(super) fn closing(mut self) -> Self {
         self.headers.insert(CONNECTION, HeaderValue::from_static("close"));

@@ -23,6 +23,7 @@ use hyper::{HeaderMap, Request};
 use super::Front;
 use super::answer::{Answer, Trace};
 use super::authenticate::Door;
+use super::direct;
 use super::throttle::too_many;
 
 /// Longest time that a client id is held off, in seconds: a day.
@@ -57,12 +58,14 @@ impl Front {
         let operation = route.operation;
         let (answer, is_read) = match self.read_body(body).await {
             Ok(payload) => {
-                let asked = self.allowed(&route, &head, &payload, door).await;
-                let outcome = match asked {
-                    Ok(asked) => self.perform(asked, payload, &head, trace).await,
-                    Err(error) => Err(error),
+                let answer = match self.allowed(&route, &head, &payload, door).await {
+                    Ok(asked) => {
+                        let outcome = self.perform(asked, payload, &head, trace).await;
+                        outcome.unwrap_or_else(|error| Answer::error(&error, trace))
+                    }
+                    Err(error) => direct::refuse(operation, &error, trace),
                 };
-                (outcome.unwrap_or_else(|error| Answer::error(&error, trace)), true)
+                (answer, true)
             }
             Err(error) => (Answer::error(&error, trace), false),
         };
@@ -125,6 +128,17 @@ impl Front {
             }
             api::Request::ListRetainedMessages(asked) => {
                 self.list_retained_messages(asked, trace).await
+            }
+            api::Request::SendDirectMessage(asked) => {
+                self.send_direct_message(asked, payload, trace).await
+            }
+            api::Request::GetThingShadow(asked) => self.get_thing_shadow(asked, trace).await,
+            api::Request::UpdateThingShadow(asked) => {
+                self.update_thing_shadow(asked, payload, trace).await
+            }
+            api::Request::DeleteThingShadow(asked) => self.delete_thing_shadow(asked, trace).await,
+            api::Request::ListNamedShadowsForThing(asked) => {
+                self.list_named_shadows(asked, trace).await
             }
         }
     }
@@ -290,24 +304,40 @@ pub(super) fn connection(info: &ConnectionInfo, with_sockets: bool) -> Connectio
     }
 }
 
-fn new_message(asked: api::Publish, payload: Bytes) -> Result<NewMessage, ApiError> {
-    let mut user_properties = UserPropertiesBuf::new();
-    for (name, value) in &asked.user_properties {
-        if !user_properties.push(name, value) {
+/// The properties of a message, encoded.
+pub(super) fn message_properties(
+    user_properties: &[(String, String)],
+    payload_format_indicator: Option<bool>,
+    (content_type, response_topic): (Option<&str>, Option<&str>),
+    correlation_data: Option<&[u8]>,
+) -> Result<Vec<u8>, ApiError> {
+    let mut user = UserPropertiesBuf::new();
+    for (name, value) in user_properties {
+        if !user.push(name, value) {
             let message = "A user property is longer than 65535 bytes";
             return Err(ApiError::new(ErrorKind::InvalidRequest, message));
         }
     }
     let mut properties = Vec::new();
     PublishProperties {
-        payload_format_indicator: asked.payload_format_indicator,
-        content_type: asked.content_type.as_deref(),
-        response_topic: asked.response_topic.as_deref(),
-        correlation_data: asked.correlation_data.as_deref(),
-        user_properties: user_properties.as_properties(),
+        payload_format_indicator,
+        content_type,
+        response_topic,
+        correlation_data,
+        user_properties: user.as_properties(),
         ..PublishProperties::default()
     }
     .encode_forwarded(&mut properties);
+    Ok(properties)
+}
+
+fn new_message(asked: api::Publish, payload: Bytes) -> Result<NewMessage, ApiError> {
+    let properties = message_properties(
+        &asked.user_properties,
+        asked.payload_format_indicator,
+        (asked.content_type.as_deref(), asked.response_topic.as_deref()),
+        asked.correlation_data.as_deref(),
+    )?;
     Ok(NewMessage {
         topic: asked.topic,
         payload,
@@ -337,7 +367,7 @@ pub(super) fn unavailable() -> ApiError {
 }
 
 /// The exception for a reply that is not the one hoped for.
-fn refused(operation: Operation, reply: Option<Reply>) -> ApiError {
+pub(super) fn refused(operation: Operation, reply: Option<Reply>) -> ApiError {
     match reply {
         Some(Reply::NotFound) => {
             let message = match operation {

@@ -2,8 +2,9 @@
 
 use bitts_aws::api::{self, Request as Operation};
 use bitts_aws::error::{ApiError, ErrorKind};
+use bitts_aws::shadow::{ShadowId, ShadowOperation};
 use bitts_broker::command::{Command, ConnectionInfo, Further, Reply};
-use bitts_broker::{NewMessage, ShardId};
+use bitts_broker::{DirectMessage, NewMessage, ShadowRequest, ShardId};
 use bitts_mqtt::{PublishProperties, QoS, UserPropertiesBuf};
 use serde_json::{Value, json};
 
@@ -74,7 +75,12 @@ impl Machine {
 }
 
 fn refused(error: &ApiError) -> Answer {
-    Answer::Now(error.kind.status(), json!({ "message": error.message }))
+    let (status, body) = response(error);
+    Answer::Now(status, body)
+}
+
+fn response(error: &ApiError) -> (u16, Value) {
+    (error.kind.status(), json!({ "message": error.message }))
 }
 
 /// Whom an operation is for (every shard where nobody is named), and what is asked.
@@ -107,6 +113,19 @@ fn command_of(operation: &Operation, body: &[u8]) -> (Option<String>, Command) {
         Operation::Publish(request) => {
             (Some(request.topic.clone()), Command::Publish(new_message(request, body)))
         }
+        Operation::SendDirectMessage(request) => {
+            (Some(request.client_id.clone()), Command::SendDirectMessage(direct(request, body)))
+        }
+        Operation::GetThingShadow(request) => shadow(&request.shadow, ShadowOperation::Get, body),
+        Operation::UpdateThingShadow(request) => {
+            shadow(&request.shadow, ShadowOperation::Update, body)
+        }
+        Operation::DeleteThingShadow(request) => {
+            shadow(&request.shadow, ShadowOperation::Delete, body)
+        }
+        Operation::ListNamedShadowsForThing(request) => {
+            (Some(request.thing_name.clone()), Command::ListNamedShadows(request.clone()))
+        }
         Operation::GetRetainedMessage(request) => {
             let topic = request.topic.clone();
             (Some(topic.clone()), Command::GetRetainedMessage { topic })
@@ -115,6 +134,36 @@ fn command_of(operation: &Operation, body: &[u8]) -> (Option<String>, Command) {
             let (after, max) = (request.after.clone(), request.max_results);
             (None, Command::ListRetainedMessages { after, max })
         }
+    }
+}
+
+fn shadow(id: &ShadowId, operation: ShadowOperation, body: &[u8]) -> (Option<String>, Command) {
+    let payload = bytes::Bytes::copy_from_slice(body);
+    let command = Command::Shadow(ShadowRequest { id: id.clone(), operation, payload });
+    (Some(id.thing().to_owned()), command)
+}
+
+fn direct(request: &api::SendDirectMessage, body: &[u8]) -> DirectMessage {
+    let mut user = UserPropertiesBuf::new();
+    for (name, value) in &request.user_properties {
+        user.push(name, value);
+    }
+    let mut properties = Vec::new();
+    PublishProperties {
+        payload_format_indicator: request.payload_format_indicator,
+        response_topic: request.response_topic.as_deref(),
+        correlation_data: request.correlation_data.as_deref(),
+        content_type: request.content_type.as_deref(),
+        user_properties: user.as_properties(),
+        ..PublishProperties::default()
+    }
+    .encode_forwarded(&mut properties);
+    DirectMessage {
+        client_id: request.client_id.clone(),
+        topic: request.topic.clone(),
+        payload: bytes::Bytes::copy_from_slice(body),
+        properties,
+        confirmation: request.confirmation,
     }
 }
 
@@ -150,6 +199,20 @@ fn finish(operation: &Operation, replies: Vec<Reply>) -> (u16, Value) {
     let error = |kind: ErrorKind| (kind.status(), json!({ "message": kind.name() }));
     match replies.into_iter().next() {
         Some(Reply::Done) => (200, json!({})),
+        Some(Reply::Shadow(body)) => (200, serde_json::from_slice(&body).unwrap_or_default()),
+        Some(Reply::NamedShadows(page)) => (200, to_json(&page)),
+        Some(Reply::ShadowRejected(rejection)) => match operation {
+            Operation::GetThingShadow(api::GetThingShadow { shadow })
+            | Operation::UpdateThingShadow(api::UpdateThingShadow { shadow })
+            | Operation::DeleteThingShadow(api::DeleteThingShadow { shadow }) => {
+                response(&rejection.api_error(shadow))
+            }
+            _ => error(ErrorKind::InternalFailure),
+        },
+        Some(Reply::NotDelivered(why)) => match operation {
+            Operation::SendDirectMessage(request) => response(&why.api_error(&request.client_id)),
+            _ => error(ErrorKind::InternalFailure),
+        },
         Some(Reply::NotFound) => error(ErrorKind::ResourceNotFound),
         Some(Reply::QuotaExceeded | Reply::Throttled) => error(ErrorKind::Throttling),
         Some(Reply::Reserved) => error(ErrorKind::InvalidRequest),

@@ -116,7 +116,7 @@ impl Replay {
             Record::Retained { message } => {
                 self.retained.insert(message.topic.to_string(), message.payload.to_vec());
             }
-            Record::ReceivedReleased { .. } | Record::Delivery { .. } => {}
+            Record::ReceivedReleased { .. } | Record::Delivery { .. } | Record::Shadow { .. } => {}
         }
         Ok(())
     }
