@@ -5,6 +5,8 @@ Contract control-plane-and-jobs §1 and §2.
 
 import datetime
 import json
+import urllib.error
+import urllib.request
 
 import botocore.exceptions
 import pytest
@@ -374,3 +376,17 @@ def test_pages(plane, name):
             assert [it for it in seen if it.startswith(prefix)] == things
             assert len(seen) == len(set(seen))
     refused("InvalidRequestException", 400, plane.list_things, nextToken="%")
+
+
+@pytest.mark.parametrize("origin, status", [
+    (None, 200), ("{own}", 200), ("http://evil.example", 403), ("null", 403), ("", 403)])
+def test_a_page_of_another_origin_is_refused(fresh_server, origin, status):
+    """A browser's request without a signature, as it comes while anybody is let in."""
+    request = urllib.request.Request(
+        f"{fresh_server.endpoint}/bitts/v1/credentials", data=b"{}", method="POST",
+        headers={} if origin is None else {"Origin": origin.format(own=fresh_server.endpoint)})
+    try:
+        assert urllib.request.urlopen(request).status == status
+    except urllib.error.HTTPError as refusal:
+        assert (refusal.code, refusal.headers["x-amzn-ErrorType"]) == (
+            status, "AccessDeniedException")

@@ -21,7 +21,7 @@ use bitts_aws::sigv4;
 use data_encoding::HEXLOWER;
 use hyper::Request;
 use hyper::body::Incoming;
-use hyper::header::HOST;
+use hyper::header::{HOST, HeaderValue, ORIGIN};
 use hyper::http::request::Parts;
 use serde_json::Value;
 
@@ -106,6 +106,10 @@ impl Front {
         (head, body): (&Parts, &[u8]),
         with: &mut Names,
     ) -> Result<Value, ControlError> {
+        if is_of_another_page(head) {
+            let message = "A page of another origin may not use the control plane";
+            return Err(ControlError::new(ControlErrorKind::AccessDenied, message));
+        }
         if !caller.may_control(route) {
             return Err(denied(route, &self.directory.current()));
         }
@@ -175,6 +179,15 @@ impl Front {
             outcome,
         });
     }
+}
+
+/// Whether a browser sends a request for a page that did not come from here: with `auth` open such
+/// a page could otherwise let its makers in for good.
+fn is_of_another_page(head: &Parts) -> bool {
+    let Some(origin) = head.headers.get(ORIGIN) else { return false };
+    let authority = origin.as_bytes().splitn(2, |byte| *byte == b':').nth(1);
+    let authority = authority.and_then(|rest| rest.strip_prefix(b"//"));
+    authority.is_none() || authority != head.headers.get(HOST).map(HeaderValue::as_bytes)
 }
 
 /// Who asks, as the audit log names them.
