@@ -45,6 +45,21 @@ def enforced():
 
 
 @pytest.fixture
+def enforce():
+    """Starts servers like `enforced` with flags of a test's own."""
+    made = []
+
+    def start(*flags):
+        made.append(Enforced(*flags))
+        return made[-1]
+
+    yield start
+    told = [it for one in made if one.is_running() for it in one.told()]
+    statuses = [one.stop() for one in made]
+    assert (told, statuses) == ([], [0] * len(made))
+
+
+@pytest.fixture
 def name():
     """Makes Client Identifiers and topics that no other test uses: `name("lamp")`."""
     return lambda word: f"{word}-{_worker}-{next(_numbers)}"

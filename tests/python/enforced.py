@@ -1,7 +1,9 @@
 """A server with `--auth enforce`, its administrator, and whatever identities a test needs."""
 
 import base64
+import dataclasses
 import datetime
+import hashlib
 import http.client
 import itertools
 import json
@@ -19,6 +21,8 @@ from botocore.credentials import Credentials
 
 from control import control_plane, document
 from server import BINARY, Server
+from ways import Way, WebSocket, upgrade
+from wire import CONNACK, Closed, Wire, connect
 
 REGION = "us-east-1"
 TIMESTAMP = "%Y%m%dT%H%M%SZ"
@@ -141,12 +145,150 @@ class Enforced(Server):
                 for secret in self.secrets if secret in text]
 
 
+@dataclasses.dataclass(frozen=True)
+class CertifiedWay(Way):
+    """A way to the server with a certificate of a test's own."""
+
+    holder: "Certificate" = None
+
+    def context(self, server):
+        return self.holder.context([self.alpn] if self.alpn else [])
+
+
+@dataclasses.dataclass(frozen=True)
+class SignedWay(Way):
+    """MQTT over WebSocket with a signed URL: what `presign` makes."""
+
+    # Of the upgrade: its target and its Host.
+    target: str = ""
+    host: str = ""
+
+    def open(self, server, seconds=10.0):
+        stream = Way(self.listener, self.tls).open(server, seconds)
+        return WebSocket(stream, upgrade(target=self.target, Host=self.host))
+
+
+def presign(server, key, form="crt", *, listener="https", token=None, skew=0, path="/mqtt",
+            service="iotdevicegateway", expires=None):
+    """A signed URL as different clients make it (`mqtt-broker.md` §1.1).
+
+    `crt`: AWS's device SDKs; `browser`: those in a browser; `presigned`: any library's.
+    """
+    address = "{}:{}".format(*server.addresses[listener])
+    alone = server.addresses[listener][0]
+    headers = {"Connection": "Upgrade"} if form == "crt" else {}
+    if form != "presigned":
+        headers["Host"] = alone
+    inside = token if form == "presigned" else None
+    expires = expires or (86_400 if form == "presigned" else None)
+    signed = sign(server, key, "GET", path, service=service, token=inside, skew=skew, query=True,
+                  headers=headers, expires=expires, host=address)
+    target = signed.target
+    if token and not inside:
+        target += "&X-Amz-Security-Token=" + urllib.parse.quote(token, safe="")
+    return SignedWay(listener, tls=listener == "https", websocket=True, target=target,
+                     host=alone if form == "crt" else address)
+
+
+class Authority:
+    """A certificate authority of a test's own, by openssl: signs, revokes."""
+
+    CONFIG = """
+[ca]
+default_ca = it
+[it]
+database = index
+serial = serial
+new_certs_dir = .
+certificate = ca.pem
+private_key = ca.key
+default_md = sha256
+default_days = 9
+default_crl_days = 9
+unique_subject = no
+copy_extensions = copy
+x509_extensions = device
+crlnumber = serial
+policy = any
+[device]
+basicConstraints = CA:FALSE
+[any]
+commonName = optional
+organizationName = optional
+organizationalUnitName = optional
+[req]
+distinguished_name = name
+[name]
+"""
+
+    def __init__(self, folder, common_name="Test authority"):
+        self.folder = pathlib.Path(folder)
+        self.folder.mkdir()
+        (self.folder / "config").write_text(self.CONFIG)
+        (self.folder / "index").write_text("")
+        (self.folder / "serial").write_text("1000\n")
+        self.number = itertools.count(1)
+        self._run("req", "-x509", *self._new_key("ca"), "-days", "30", "-subj",
+                  f"/CN={common_name}", "-out", "ca.pem",
+                  "-addext", "basicConstraints=critical,CA:TRUE")
+        self.pem = (self.folder / "ca.pem").read_text()
+
+    def _run(self, *words):
+        subprocess.run(["openssl", words[0], "-config", "config", *words[1:]], cwd=self.folder,
+                       check=True, capture_output=True)
+
+    @staticmethod
+    def _new_key(word, kind="ec"):
+        kinds = {"ec": ("ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"), "rsa": ("rsa:2048",)}
+        return "-newkey", *kinds[kind], "-nodes", "-keyout", f"{word}.key"
+
+    def sign(self, server, subject="/CN=device", dates=(), extensions=(), plain=False, key="ec"):
+        """A certificate that nobody registered; `dates` are YYYYMMDDHHMMSSZ.
+
+        A plain one is of version 1: what `openssl x509 -req` makes, as AWS's guide says to.
+        """
+        word = f"device{next(self.number)}"
+        added = [it for extension in extensions for it in ("-addext", extension)]
+        self._run("req", *self._new_key(word, key), "-subj", subject, *added, "-out", f"{word}.csr")
+        if plain:
+            subprocess.run(
+                ["openssl", "x509", "-req", "-in", f"{word}.csr", "-CA", "ca.pem", "-CAkey",
+                 "ca.key", "-CAcreateserial", "-days", "9", "-out", f"{word}.pem"],
+                cwd=self.folder, check=True, capture_output=True)
+        else:
+            dates = [it for pair in zip(("-startdate", "-enddate"), dates) for it in pair]
+            self._run("ca", "-batch", "-notext", "-in", f"{word}.csr", "-out", f"{word}.pem",
+                      *dates)
+        file, key = self.folder / f"{word}.pem", self.folder / f"{word}.key"
+        one = hashlib.sha256(ssl.PEM_cert_to_DER_cert(file.read_text())).hexdigest()
+        return Certificate(server, one, str(file), str(key))
+
+    def revoke(self, *certificates):
+        """The list of what is revoked, PEM."""
+        for certificate in certificates:
+            self._run("ca", "-revoke", certificate.certificate)
+        self._run("ca", "-gencrl", "-out", "list.pem")
+        return (self.folder / "list.pem").read_text()
+
+
 class Certificate:
     """A certificate that is registered, or not, with its key."""
 
     def __init__(self, server, one, certificate, key):
         self.server, self.id, self.certificate, self.key = server, one, certificate, key
         self.arn = f"arn:aws:iot:{REGION}:000000000000:cert/{one}"
+
+    @property
+    def pem(self):
+        return pathlib.Path(self.certificate).read_text()
+
+    def register(self, *statements, status="ACTIVE"):
+        """Makes it known, whoever signed it."""
+        made = self.server.plane.register_certificate_without_ca(
+            certificatePem=self.pem, status=status)
+        assert (made["certificateId"], made["certificateArn"]) == (self.id, self.arn)
+        if statements:
+            self.attach(self.server.policy(*statements))
 
     def attach(self, policy):
         self.server.plane.attach_policy(policyName=policy, target=self.arn)
@@ -156,6 +298,9 @@ class Certificate:
 
     def update(self, status):
         self.server.plane.update_certificate(certificateId=self.id, newStatus=status)
+
+    def way(self, listener="mqtts", alpn="", websocket=False):
+        return CertifiedWay(listener, tls=True, alpn=alpn, websocket=websocket, holder=self)
 
     def context(self, alpn=()):
         context = ssl.create_default_context(cafile=self.server.ca)
@@ -194,7 +339,13 @@ class InHeaders(_At, SigV4Auth):
 
 
 class InQuery(_At, SigV4QueryAuth):
-    """`X-Amz-Signature`."""
+    """`X-Amz-Signature`; `Connection` is signed where it is given, as AWS's device SDKs do."""
+
+    def headers_to_sign(self, request):
+        headers = super().headers_to_sign(request)
+        if "Connection" in request.headers:
+            headers["connection"] = request.headers["Connection"]
+        return headers
 
     def _modify_request_before_signing(self, request):
         super()._modify_request_before_signing(request)
@@ -202,7 +353,7 @@ class InQuery(_At, SigV4QueryAuth):
 
 
 def sign(server, key, method, target, body=b"", *, service="iotdata", token=None, skew=0,
-         headers=(), query=False, unsigned=False, expires=300, signer=None):
+         headers=(), query=False, unsigned=False, expires=300, signer=None, host=None):
     """A request signed by botocore: `skew` seconds from now, in headers or in the query.
 
     `expires=None` says none, as AWS's device SDKs do; `signer` is another class for headers.
@@ -214,7 +365,7 @@ def sign(server, key, method, target, body=b"", *, service="iotdata", token=None
         signer = (signer or InHeaders)(credentials, service, REGION)
     signer.moment = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=skew)
     scheme = "https" if unsigned else "http"
-    host = "{}:{}".format(*server.addresses[scheme])
+    host = host or "{}:{}".format(*server.addresses[scheme])
     request = AWSRequest(method, f"{scheme}://{host}{target}", data=body, headers=dict(headers))
     request.context["payload_signing_enabled"] = not unsigned
     signer.add_auth(request)
@@ -242,3 +393,15 @@ def unsigned(server, method, target, body=b"", headers=()):
 def basic(key):
     """The header of HTTP Basic."""
     return "Authorization", "Basic " + base64.b64encode(":".join(key).encode()).decode()
+
+
+def knock(server, way, client_id, version=5, **options):
+    """Tries to connect: (the client, the code of CONNACK or None where the server just closed)."""
+    client = Wire(None, stream=way.open(server), version=version)
+    client.send(connect(client_id, version, **options))
+    try:
+        kind, _, body = client.read()
+    except Closed:
+        return client, None
+    assert kind == CONNACK, (kind, body)
+    return client, body[1]

@@ -21,6 +21,8 @@ class Way:
     certificate: bool = False
     alpn: str = ""
     websocket: bool = False
+    # The client's own address, another one of the loopback.
+    source: str = ""
 
     def address(self, server):
         return server.addresses[self.listener]
@@ -36,7 +38,8 @@ class Way:
 
     def open(self, server, seconds=10.0):
         """A stream of MQTT bytes."""
-        stream = socket.create_connection(self.address(server), timeout=seconds)
+        source = (self.source, 0) if self.source else None
+        stream = socket.create_connection(self.address(server), seconds, source)
         stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.tls:
             context = self.context(server)
@@ -94,10 +97,10 @@ def frame(payload=b"", opcode=BINARY, final=True, masked=True, reserved=0, lengt
 class WebSocket:
     """A WebSocket's payload as a stream; `close_code` is what the server said at the end."""
 
-    def __init__(self, stream):
+    def __init__(self, stream, request=None):
         self.stream, self.buffer, self.close_code = stream, b"", None
         self.pongs = []
-        stream.sendall(upgrade())
+        stream.sendall(request or upgrade())
         self.answer = self._head()
         assert self.answer.startswith(b"HTTP/1.1 101 "), self.answer
 

@@ -26,14 +26,19 @@ def packet(kind, flags, body):
     return bytes([kind << 4 | flags]) + varint(len(body)) + body
 
 
-def connect(client_id, version=5, clean=True, keep_alive=60, properties=b"", will=None):
-    """CONNECT; `will` is (topic, payload, qos)."""
+def connect(client_id, version=5, clean=True, keep_alive=60, properties=b"", will=None,
+            username=None, password=None, retain=False):
+    """CONNECT; `will` is (topic, payload, qos), retained if `retain`."""
     flags = 0x02 if clean else 0
     payload = binary(client_id)
     if will:
         topic, content, qos = will
-        flags |= 0x04 | qos << 3
+        flags |= 0x04 | qos << 3 | (0x20 if retain else 0)
         payload += (varint(0) if version == 5 else b"") + binary(topic) + binary(content)
+    for flag, given in ((0x80, username), (0x40, password)):
+        if given is not None:
+            flags |= flag
+            payload += binary(given)
     head = binary("MQTT") + bytes([version, flags]) + struct.pack(">H", keep_alive)
     if version == 5:
         head += varint(len(properties)) + properties

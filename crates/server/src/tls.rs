@@ -2,7 +2,7 @@
 //!
 //! TLS 1.2 and 1.3. A client certificate is asked for and need not be given; the handshake proves
 //! that the client holds its key, and who it is follows from the certificate itself, never from its
-//! chain. New files replace the old ones for new connections only, all of them or none.
+//! chain. So version 1 will do, which `openssl x509 -req` makes and webpki does not read. New files replace the old ones for new connections only, all of them or none.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -11,16 +11,22 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, verify_tls13_signature_with_raw_key};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, UnixTime};
+use rustls::pki_types::{
+    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, SignatureVerificationAlgorithm,
+    SubjectPublicKeyInfoDer, UnixTime,
+};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, ServerConfig, ServerConnection,
     SignatureScheme,
 };
 
-use webpki::{CertRevocationList, EndEntityCert, OwnedCertRevocationList};
+use webpki::{CertRevocationList, OwnedCertRevocationList, RawPublicKeyEntity};
+use x509_parser::asn1_rs::Any;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
 
 use crate::layers::Layers;
 
@@ -200,12 +206,26 @@ impl AnyCertificate {
         if self.revoked.is_empty() {
             return false;
         }
-        let Ok(certificate) = EndEntityCert::try_from(certificate) else { return true };
+        let Ok(certificate) = parse(certificate) else { return true };
+        // Lists have the name without its tag and length.
+        let Ok((_, issuer)) = Any::from_der(certificate.issuer().as_raw()) else { return true };
         self.revoked.iter().any(|list| {
-            let is_issuer = list.issuer() == certificate.issuer();
-            is_issuer && !matches!(list.find_serial(certificate.serial()), Ok(None))
+            let is_issuer = list.issuer() == issuer.data;
+            is_issuer && !matches!(list.find_serial(certificate.raw_serial()), Ok(None))
         })
     }
+}
+
+/// A certificate of any version.
+fn parse<'a>(der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, rustls::Error> {
+    match X509Certificate::from_der(der) {
+        Ok(([], certificate)) => Ok(certificate),
+        Ok(_) | Err(_) => Err(bad_encoding()),
+    }
+}
+
+fn bad_encoding() -> rustls::Error {
+    rustls::Error::InvalidCertificate(CertificateError::BadEncoding)
 }
 
 impl ClientCertVerifier for AnyCertificate {
@@ -235,8 +255,20 @@ impl ClientCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
+        let certificate = parse(certificate)?;
+        let key = SubjectPublicKeyInfoDer::from(certificate.public_key().raw);
+        let key = RawPublicKeyEntity::try_from(&key).map_err(|_| bad_encoding())?;
+        let known = &self.provider.signature_verification_algorithms;
+        let of_scheme = known.mapping.iter().find(|(scheme, _)| *scheme == signature.scheme);
+        let algorithms = of_scheme.map(|(_, algorithms)| *algorithms).unwrap_or_default();
+        let is_right = |algorithm: &&dyn SignatureVerificationAlgorithm| {
+            key.verify_signature(*algorithm, message, signature.signature()).is_ok()
+        };
+        if algorithms.iter().any(is_right) {
+            Ok(HandshakeSignatureValid::assertion())
+        } else {
+            Err(rustls::Error::InvalidCertificate(CertificateError::BadSignature))
+        }
     }
 
     fn verify_tls13_signature(
@@ -245,11 +277,98 @@ impl ClientCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let certificate = parse(certificate)?;
+        let key = SubjectPublicKeyInfoDer::from(certificate.public_key().raw);
         let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
+        verify_tls13_signature_with_raw_key(message, &key, signature, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::client::ResolvesClientCert;
+    use rustls::pki_types::ServerName;
+    use rustls::sign::CertifiedKey;
+    use rustls::version::{TLS12, TLS13};
+    use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
+
+    use super::*;
+    use crate::pki;
+
+    /// A client that shows a certificate and signs with a key, whether or not they are a pair.
+    #[derive(Debug)]
+    struct Shows(Arc<CertifiedKey>);
+
+    impl ResolvesClientCert for Shows {
+        fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+            Some(Arc::clone(&self.0))
+        }
+
+        fn has_certs(&self) -> bool {
+            true
+        }
+    }
+
+    fn client(shown: Shows, ca: &str, version: &'static SupportedProtocolVersion) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).unwrap()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_cert_resolver(Arc::new(shown))
+    }
+
+    /// The handshake to its end, or to what the server refuses.
+    fn shake_hands(
+        client: &mut ClientConnection,
+        server: &mut ServerConnection,
+    ) -> Result<(), rustls::Error> {
+        while client.is_handshaking() || server.is_handshaking() {
+            let mut sent = Vec::new();
+            while client.wants_write() {
+                client.write_tls(&mut sent).unwrap();
+            }
+            server.read_tls(&mut sent.as_slice()).unwrap();
+            server.process_new_packets()?;
+            let mut answered = Vec::new();
+            while server.wants_write() {
+                server.write_tls(&mut answered).unwrap();
+            }
+            client.read_tls(&mut answered.as_slice()).unwrap();
+            client.process_new_packets().unwrap();
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_certificate_is_nobodys_who_has_not_its_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = pki::ensure(dir.path(), &["host.example".to_owned()]).unwrap();
+        let tls = Tls::load(files).unwrap();
+        let device = pki::create_device(dir.path(), "lamp", 30).unwrap();
+        let thief = pki::create_device(dir.path(), "lamp", 30).unwrap();
+        for version in [&TLS12, &TLS13] {
+            for (key, is_good) in [(&device.key, true), (&thief.key, false)] {
+                let der = CertificateDer::from_pem_slice(device.certificate.as_bytes()).unwrap();
+                let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+                let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).unwrap();
+                let shown = Shows(Arc::new(CertifiedKey::new(vec![der.clone()], key)));
+                let config = Arc::new(client(shown, &device.ca, version));
+                let name = ServerName::try_from("host.example").unwrap();
+                let mut client = ClientConnection::new(config, name).unwrap();
+                let mut server = ServerConnection::new(tls.all()).unwrap();
+                let shaken = shake_hands(&mut client, &mut server);
+                assert_eq!(shaken.is_ok(), is_good, "{version:?} {shaken:?}");
+                if is_good {
+                    assert_eq!(server.peer_certificates(), Some([der].as_slice()));
+                }
+            }
+        }
     }
 }
