@@ -13,7 +13,7 @@ use bitts_aws::control;
 use bitts_aws::error::{ApiError, ErrorKind};
 use bitts_aws::policy::{self, Action, Context, Origin};
 use bitts_aws::registry::{Grant, Identity, Registry};
-use bitts_aws::sigv4::{self, ExpectedScope, Presented, SignedRequest};
+use bitts_aws::sigv4::{self, ExpectedScope, MalformedSignature, Presented, SignedRequest};
 use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, HOST, HeaderValue};
 use hyper::http::request::Parts;
@@ -153,7 +153,8 @@ pub(super) fn signer(
     let presented = match Presented::parse(&request) {
         Ok(Some(presented)) => presented,
         Ok(None) => return Ok(None),
-        Err(_) if is_basic => return Ok(None),
+        // Alone it is no signature; beside one there would be two credentials.
+        Err(MalformedSignature::Algorithm) if is_basic => return Ok(None),
         Err(error) => return Err(invalid_signature(&error.to_string())),
     };
     let id = presented.scope.access_key_id.as_str();
