@@ -52,7 +52,7 @@ pub(super) struct Known {
     unix_ms: u64,
 }
 
-fn forbidden() -> ApiError {
+pub(super) fn forbidden() -> ApiError {
     ApiError::new(ErrorKind::Forbidden, "Forbidden")
 }
 

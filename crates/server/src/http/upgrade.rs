@@ -22,7 +22,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::Front;
 use super::answer::{Answer, Trace};
-use super::authenticate::{Door, signer};
+use super::authenticate::{Door, forbidden, signer};
 use super::guard::Guard;
 use super::listener::Peer;
 use crate::clock::Clock;
@@ -79,7 +79,8 @@ impl Front {
     }
 
     /// Who asks for the connection: by its signature, or by a custom authorizer, if it has one of
-    /// them. A certificate is looked at when its CONNECT is there, as is a user name.
+    /// them. A key that is not good any more is refused here; a certificate is looked at when its
+    /// CONNECT is there, as is a user name.
     async fn prove(&self, head: &Parts, door: &Door) -> Result<Option<Proof>, ApiError> {
         if !self.directory.is_enforced() {
             return Ok(None);
@@ -89,6 +90,9 @@ impl Front {
         let mut found = signer(&registry, head, &[], (sigv4::SERVICES, unix_ms))?;
         if found.is_none() && door.certificate.is_none() {
             found = self.ask_authorizer(&registry, head, door.is_secure).await?;
+        }
+        if let Some(identity) = &found {
+            registry.standing(identity, unix_ms).map_err(|_| forbidden())?;
         }
         Ok(found.map(Proof::Identity))
     }
