@@ -77,12 +77,15 @@ enum Action {
     /// Say whether something would be allowed, and by which statement
     ///
     /// Asks the server's own decision. With --candidate the document counts as a policy of the
-    /// principal, in place of the one of that name; without a principal it counts alone.
+    /// principal, in place of the one of that name; without a principal it counts alone. With
+    /// --candidate and --policy and no action, everything that clients needed in the last hour is
+    /// decided as the document has it, and what would change is listed.
     Check {
         /// What is asked for, such as iot:Publish.
-        action: String,
+        #[arg(required_unless_present = "policy", requires = "resource")]
+        action: Option<String>,
         /// The ARN of the resource; * for none.
-        resource: String,
+        resource: Option<String>,
         /// Who asks: as a target of attach.
         #[arg(long, value_name = "TARGET")]
         principal: Option<String>,
@@ -156,6 +159,12 @@ impl PolicyCommand {
                 policy,
                 source_ip,
             } => {
+                let document = candidate.as_deref().map(read).transpose()?;
+                if action.is_none() {
+                    let mut compare = call("POST", "/bitts/v1/policy/compare".to_owned());
+                    compare.body = json!({ "policyName": policy, "policyDocument": document });
+                    return control.show(compare).await;
+                }
                 let mut check = call("POST", "/bitts/v1/policy/check".to_owned());
                 check.body = json!({
                     "action": action,
@@ -163,7 +172,7 @@ impl PolicyCommand {
                     "principal": principal.as_deref().map(target),
                     "clientId": client_id,
                     "policyName": policy,
-                    "policyDocument": candidate.as_deref().map(read).transpose()?,
+                    "policyDocument": document,
                     "context": { "sourceIp": source_ip },
                 });
                 check
