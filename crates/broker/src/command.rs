@@ -17,7 +17,7 @@ use crate::message::{Message, NewMessage};
 use crate::needs::Need;
 use crate::outbox::Outbox;
 use crate::rates::AccountRate;
-use crate::reason::{Cause, Stats};
+use crate::reason::{Cause, Dropped, Stats};
 use crate::reserved::ShadowRequest;
 use crate::select::{Selected, Selector};
 use crate::session::{Session, uuid_text};
@@ -160,6 +160,8 @@ pub enum Reply {
     ShadowRejected(Rejection),
     /// ListNamedShadowsForThing.
     NamedShadows(NamedShadowPage),
+    /// The disk is full, and it would have had to be kept.
+    DiskFull,
     /// A limit refused it (retained messages).
     QuotaExceeded,
     /// It came too soon after others.
@@ -348,6 +350,10 @@ impl Shard {
         }
         if is_retained && self.is_retained_full(&message.topic) {
             return Reply::QuotaExceeded;
+        }
+        if self.has_no_disk(&message.topic, message.retain) {
+            self.stats.drop_one(Dropped::DiskFull);
+            return Reply::DiskFull;
         }
         self.publish_new(now, message, out);
         Reply::Done

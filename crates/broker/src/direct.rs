@@ -138,6 +138,8 @@ impl Shard {
             expires_at: None,
             accepted_unix_ms: now.unix_ms,
             received: None,
+            log: None,
+            handed: 0,
             parked: None,
             topic_key: None,
             payload_at: None,

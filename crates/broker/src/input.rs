@@ -135,6 +135,13 @@ pub enum Input<'a> {
     },
     /// Everything this shard handed to the store up to this position is durable.
     Durable(Lsn),
+    /// Only a reserve of the disk is left, or there is more again.
+    DiskFull(bool),
+    /// A step of a checkpoint, see [`crate::Shard::is_checkpointing`].
+    Checkpoint {
+        /// A new one begins.
+        begin: bool,
+    },
     /// The moment that [`crate::Shard::deadline`] named has come.
     Tick,
     /// The server shuts down: every connection ends, every session stays.

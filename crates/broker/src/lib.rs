@@ -4,6 +4,7 @@
 //! has no clock, no socket, no disk, no thread and no randomness it was not given; `bitts-server`
 //! runs one shard per core, `bitts-sim` runs many from a seed. Start reading in `shard.rs`.
 
+mod checkpoint;
 pub mod command;
 mod direct;
 mod hold_off;
@@ -19,6 +20,7 @@ mod publish;
 mod rates;
 mod reason;
 pub mod record;
+pub mod recover;
 mod reserved;
 mod route;
 mod select;

@@ -6,6 +6,7 @@
 use bitts_mqtt::QoS;
 use bytes::Bytes;
 
+use crate::record::LogId;
 use crate::slot::NameKey;
 use crate::time::Moment;
 
@@ -29,6 +30,8 @@ pub struct Message {
     pub expires_at: Option<Moment>,
     /// When it was accepted, in milliseconds since 1970.
     pub accepted_unix_ms: u64,
+    /// Its name in the log, where it is there.
+    pub log: Option<LogId>,
 }
 
 impl Message {

@@ -12,7 +12,7 @@ use bitts_mqtt::{PacketId, SubscriptionOptions};
 use crate::command::Reply;
 use crate::input::{ConnId, ReplyId};
 use crate::message::Message;
-use crate::record::{Batch, Entry, Lsn};
+use crate::record::{Batch, Entry, Lsn, Taken};
 use crate::reserved::{Asker, ShadowRequest};
 use crate::slot::{ShardId, ShardSet};
 
@@ -166,6 +166,15 @@ pub enum Parcel {
         message: Arc<Message>,
         /// How many members were asked before.
         tried: u16,
+        /// The number under which the group keeps it until [`Parcel::Delivered`]; 0 for none.
+        handed: u64,
+    },
+    /// The member has it. To the group's owner, who keeps it no longer.
+    Delivered {
+        /// The whole filter.
+        group: Arc<str>,
+        /// The number under which it is kept.
+        handed: u64,
     },
     /// The member could not take it. To the group's owner, who asks another.
     Undelivered {
@@ -177,6 +186,8 @@ pub enum Parcel {
         message: Arc<Message>,
         /// How many members were asked, this one included.
         tried: u16,
+        /// The number under which the group keeps it; 0 for none.
+        handed: u64,
     },
 }
 
@@ -187,6 +198,9 @@ pub struct Outbox {
     pub batches: Vec<Batch>,
     /// Messages for the log.
     pub entries: Vec<Entry>,
+    /// What of other shards' logs was taken from the inbox: durable with what it led to, and by
+    /// itself of no use to anybody, so that it may wait for the next batch.
+    pub taken: Vec<Taken>,
     /// For one shard each, in order; this shard's own are for a later turn. Push these before
     /// [`Outbox::messages`].
     pub parcels: Vec<(ShardId, Parcel)>,
@@ -214,6 +228,7 @@ impl Outbox {
     pub fn clear(&mut self) {
         self.batches.clear();
         self.entries.clear();
+        self.taken.clear();
         self.parcels.clear();
         self.messages.clear();
         self.replies.clear();

@@ -8,13 +8,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bitts_aws::events::{ConnectFailed, Connected, Disconnected, Subscriptions, event_topic};
-use bitts_mqtt::QoS;
+use bitts_mqtt::{ProtocolVersion, QoS};
 
 use crate::command::ConnectionInfo;
 use crate::input::Origin;
 use crate::message::NewMessage;
 use crate::outbox::Outbox;
 use crate::reason::Cause;
+use crate::record::{Gone, Record};
 use crate::session::{Session, uuid_text};
 use crate::shard::{Map, Shard, map};
 use crate::time::{Moment, Now};
@@ -29,6 +30,8 @@ struct Disconnect {
     info: ConnectionInfo,
     at: Moment,
     version_number: u32,
+    /// Names the connection in events.
+    identifier: u128,
 }
 
 /// The disconnects of the last 30 minutes whose sessions ended, by client id.
@@ -53,12 +56,37 @@ impl Disconnects {
         self.by_client.get(client_id).map(|held| &held.info)
     }
 
+    /// Everybody, in the order in which they are forgotten.
+    pub(crate) fn saved(&self) -> Vec<Gone> {
+        let current = |(at, client_id): &(Moment, Arc<str>)| {
+            let held = self.by_client.get(client_id).filter(|held| held.at == *at)?;
+            Some(held.saved(client_id))
+        };
+        self.order.iter().filter_map(current).collect()
+    }
+
     fn forget_first(&mut self) -> bool {
         let Some((at, client_id)) = self.order.pop_front() else { return false };
         if self.by_client.get(&client_id).is_some_and(|held| held.at <= at) {
             self.by_client.remove(&client_id);
         }
         true
+    }
+}
+
+impl Disconnect {
+    fn saved(&self, client_id: &Arc<str>) -> Gone {
+        let info = &self.info;
+        Gone {
+            client_id: Arc::clone(client_id),
+            at_unix_ms: info.disconnected_since.unwrap_or_default(),
+            cause: info.disconnect_reason,
+            keep_alive: info.keep_alive.unwrap_or_default(),
+            expiry: info.session_expiry.unwrap_or_default(),
+            version: if info.mqtt5 { ProtocolVersion::V5 } else { ProtocolVersion::V3_1_1 },
+            version_number: self.version_number,
+            identifier: self.identifier,
+        }
     }
 }
 
@@ -125,7 +153,43 @@ impl Shard {
         info.queued = 0;
         let client_id = Arc::clone(&session.client_id);
         let version_number = session.version_number;
-        let held = Box::new(Disconnect { info, at, version_number });
+        let identifier = session.identifier;
+        let held = Box::new(Disconnect { info, at, version_number, identifier });
+        self.record(session.slot, Record::Gone(Box::new(held.saved(&client_id))));
+        self.keep_disconnect(client_id, held);
+    }
+
+    /// A client that a process before this one remembered.
+    pub fn restore_gone(&mut self, now: Now, gone: Gone) {
+        let ended = now.moment_of(gone.at_unix_ms);
+        let at = ended.plus_seconds(self.limits.disconnect_memory_seconds);
+        if at <= now.moment {
+            return;
+        }
+        let info = ConnectionInfo {
+            client_id: gone.client_id.to_string(),
+            connected: false,
+            clean_session: gone.expiry == 0,
+            connected_since: None,
+            disconnected_since: Some(gone.at_unix_ms),
+            disconnect_reason: gone.cause,
+            keep_alive: Some(gone.keep_alive),
+            session_expiry: (gone.expiry > 0).then_some(gone.expiry),
+            source: None,
+            target: None,
+            mqtt5: gone.version == ProtocolVersion::V5,
+            subscriptions: 0,
+            queued: 0,
+            thing_name: None,
+            session_identifier: uuid_text(gone.identifier),
+        };
+        let (version_number, identifier) = (gone.version_number, gone.identifier);
+        let held = Disconnect { info, at, version_number, identifier };
+        self.keep_disconnect(gone.client_id, Box::new(held));
+    }
+
+    fn keep_disconnect(&mut self, client_id: Arc<str>, held: Box<Disconnect>) {
+        let at = held.at;
         self.disconnects.by_client.insert(Arc::clone(&client_id), held);
         if self.disconnects.order.is_empty() {
             self.timers.remind(at, Reminder::Disconnects);

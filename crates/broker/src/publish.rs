@@ -9,11 +9,11 @@ use bitts_mqtt::QoS;
 
 use crate::message::{Message, NewMessage};
 use crate::outbox::{Outbox, Parcel};
-use crate::record::{Entry, Lsn, Record};
+use crate::record::{Entry, LogId, Lsn, Record};
 use crate::route::{Matches, Merged, Subscriber};
 use crate::session::{Delivery, Identifiers, Transit};
 use crate::shard::Shard;
-use crate::slot::NameKey;
+use crate::slot::{NameKey, ShardId, ShardSet};
 use crate::time::Now;
 
 /// What became of a message.
@@ -33,30 +33,26 @@ impl Shard {
         transit: &mut Transit<'_>,
         out: &mut Outbox,
     ) -> Published {
-        let mut gate = None;
-        let mut is_retained_elsewhere = false;
-        if transit.retain {
-            let message = transit.park();
-            let owner = self.placement.owner_of(&message.topic);
-            if owner == self.id {
-                gate = Some(self.retain(message));
-            } else {
-                is_retained_elsewhere = true;
-                out.parcels.push((owner, Parcel::Retain(message)));
-            }
-        }
         let mut matches = std::mem::take(&mut self.matches);
         self.router.find(transit.topic, &mut matches);
         let matched = !matches.subscribers.is_empty()
             || !matches.groups.is_empty()
             || !matches.others.is_empty();
-        if (transit.qos > QoS::Zero && matches.persistent) || transit.received.is_some() {
-            let slot = self.placement.slot_of(transit.topic);
-            let (lsn, received) = (self.lsn, transit.received.clone());
-            out.entries.push(Entry { slot, lsn, message: transit.park(), received });
-            gate = Some(lsn);
+        let owner = self.placement.owner_of(transit.topic);
+        let keeper = (transit.retain && owner != self.id).then_some(owner);
+        let is_promised = matches.persistent || keeper.is_some();
+        let is_logged = (transit.qos > QoS::Zero && is_promised) || transit.received.is_some();
+        let mut gate = None;
+        if is_logged {
+            self.log(transit, matches.others, keeper, out);
+            gate = Some(self.lsn);
         }
-        if !matches.others.is_empty() || is_retained_elsewhere {
+        if let Some(keeper) = keeper {
+            out.parcels.push((keeper, Parcel::Retain(transit.park())));
+        } else if transit.retain {
+            gate = Some(self.retain(transit.park()));
+        }
+        if !matches.others.is_empty() || keeper.is_some() {
             out.messages.push((matches.others, transit.park()));
         }
         self.deliver_matches(now, transit, &mut matches, out);
@@ -64,8 +60,24 @@ impl Shard {
         Published { matched, gate }
     }
 
+    /// Makes the message an entry of the log, from which it can be given to others again.
+    fn log(
+        &mut self,
+        transit: &mut Transit<'_>,
+        others: ShardSet,
+        keeper: Option<ShardId>,
+        out: &mut Outbox,
+    ) {
+        transit.log = Some(LogId { shard: self.id, number: self.next_entry });
+        self.next_entry += 1;
+        let slot = self.placement.slot_of(transit.topic);
+        let (lsn, received) = (self.lsn, transit.received.clone());
+        out.entries.push(Entry { slot, lsn, message: transit.park(), received, others, keeper });
+    }
+
     /// A message from another shard, which saw to everything but our sessions and groups.
     pub(crate) fn on_message(&mut self, now: Now, message: &Arc<Message>, out: &mut Outbox) {
+        self.take(message.log, false, out);
         let mut transit = Transit::parked(message);
         let mut matches = std::mem::take(&mut self.matches);
         self.router.find(&message.topic, &mut matches);
@@ -73,7 +85,7 @@ impl Shard {
         self.matches = matches;
     }
 
-    fn deliver_matches(
+    pub(crate) fn deliver_matches(
         &mut self,
         now: Now,
         transit: &mut Transit<'_>,
@@ -152,6 +164,18 @@ impl Shard {
             && !self.retained.contains(topic)
     }
 
+    /// Whether a message would have to be kept although the disk is full.
+    pub(crate) fn has_no_disk(&mut self, topic: &str, retain: bool) -> bool {
+        if !self.is_disk_full {
+            return false;
+        }
+        let mut matches = std::mem::take(&mut self.matches);
+        self.router.find(topic, &mut matches);
+        let is_kept = retain || matches.persistent;
+        self.matches = matches;
+        is_kept
+    }
+
     /// Publishes a message that no client sent.
     pub(crate) fn publish_new(
         &mut self,
@@ -173,6 +197,8 @@ impl Shard {
                 .map(|seconds| now.moment.plus_seconds(u64::from(seconds))),
             accepted_unix_ms: now.unix_ms,
             received: None,
+            log: None,
+            handed: 0,
             parked: None,
             topic_key: None,
             payload_at: None,

@@ -52,6 +52,8 @@ pub enum Violation {
     PacketTooSlow,
     /// Its unfinished packet is the largest of more than all clients together may have begun.
     UnreadBytes,
+    /// One that a process before this one saw; which, is not kept.
+    Earlier,
 }
 
 impl Violation {
@@ -71,7 +73,7 @@ impl Violation {
                 ReasonCode::SubscriptionIdentifiersNotSupported
             }
             Self::TopicFilter => ReasonCode::TopicFilterInvalid,
-            Self::WebSocket => ReasonCode::ProtocolError,
+            Self::WebSocket | Self::Earlier => ReasonCode::ProtocolError,
             Self::ReceiveMaximumExceeded => ReasonCode::ReceiveMaximumExceeded,
             Self::TopicAliasAboveMaximum => ReasonCode::TopicAliasInvalid,
             Self::TopicAliasUnknown => ReasonCode::ProtocolError,
@@ -104,6 +106,7 @@ impl Violation {
             Self::NotReading => "not_reading",
             Self::PacketTooSlow => "packet_too_slow",
             Self::UnreadBytes => "unread_bytes",
+            Self::Earlier => "earlier",
         }
     }
 }
@@ -221,6 +224,8 @@ counted! {
         RateExceeded = "rate_exceeded",
         /// The receiver's policies do not let it have the message.
         NotAuthorized = "not_authorized",
+        /// The disk is full, and the message would have had to be kept.
+        DiskFull = "disk_full",
         /// A retained message beyond the limit was refused.
         RetainedFull = "retained_full",
     }

@@ -4,6 +4,7 @@
 //! nothing else ever sees them. The match in [`Shard::handle`] is the table of contents: each arm
 //! names the function, and its file, where that input is decided.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bitts_aws::registry::Registry;
@@ -12,6 +13,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use slab::Slab;
 
+use crate::checkpoint::Checkpoint;
 use crate::direct::Confirmations;
 use crate::hold_off::HoldOffs;
 use crate::input::{ConnId, Input, Loss};
@@ -22,7 +24,7 @@ use crate::presence::Disconnects;
 use crate::profile::Profile;
 use crate::rates::{AccountRate, NameRate, Rates};
 use crate::reason::{Cause, Stats, Violation};
-use crate::record::{Batch, Gates, Lsn, Record};
+use crate::record::{Batch, Gates, LogId, Lsn, Record, Taken};
 use crate::reserved::Reserved;
 use crate::route::retained::RetainedTable;
 use crate::route::share::Groups;
@@ -74,6 +76,12 @@ pub struct Shard {
     /// The position of the batch that this input fills, and what is known to be durable.
     pub(crate) lsn: Lsn,
     pub(crate) gates: Gates,
+    /// The number of the next message that this shard puts into the log.
+    pub(crate) next_entry: u64,
+    /// How much of other shards' logs this one took: for sessions, and to retain.
+    pub(crate) taken: BTreeMap<(ShardId, bool), u64>,
+    pub(crate) is_disk_full: bool,
+    pub(crate) checkpoint: Option<Box<Checkpoint>>,
     pending: Vec<(Slot, Record)>,
     /// Kept between messages for its capacity.
     pub(crate) matches: Matches,
@@ -113,6 +121,10 @@ impl Shard {
             next_generation: 0,
             lsn: Lsn(1),
             gates: Gates::default(),
+            next_entry: 1,
+            taken: BTreeMap::new(),
+            is_disk_full: false,
+            checkpoint: None,
             pending: Vec::new(),
             matches: Matches::default(),
             scratch: Vec::new(),
@@ -174,6 +186,13 @@ impl Shard {
             Input::Durable(lsn) => {
                 self.gates.durable = self.gates.durable.max(lsn);
                 self.call_answers(out);
+            }
+            Input::DiskFull(is_full) => self.is_disk_full = is_full,
+            Input::Checkpoint { begin } => {
+                if begin {
+                    self.begin_checkpoint();
+                }
+                self.go_on_with_checkpoint(out);
             }
             Input::Tick => self.on_tick(now, out),
             Input::Shutdown => self.on_shutdown(now, out),
@@ -290,18 +309,29 @@ impl Shard {
         self.lsn
     }
 
+    /// Notes that mail of another shard was taken, up to a message of its log.
+    pub(crate) fn take(&mut self, log: Option<LogId>, to_retain: bool, out: &mut Outbox) {
+        let Some(LogId { shard: from, number: up_to }) = log else { return };
+        self.taken.insert((from, to_retain), up_to);
+        match out.taken.iter_mut().find(|held| held.from == from && held.to_retain == to_retain) {
+            Some(held) => held.up_to = up_to,
+            None => out.taken.push(Taken { from, to_retain, up_to }),
+        }
+    }
+
     /// Whether this input made anything that is still to become durable.
     pub(crate) fn is_pending(&self, out: &Outbox) -> bool {
         !self.pending.is_empty() || out.entries.last().is_some_and(|entry| entry.lsn == self.lsn)
     }
 
     /// Hands the batch of this input over, one per slot.
-    fn seal(&mut self, out: &mut Outbox) {
+    pub(crate) fn seal(&mut self, out: &mut Outbox) {
         if !self.is_pending(out) {
             return;
         }
         for (slot, record) in self.pending.drain(..) {
-            match out.batches.iter_mut().find(|b| b.lsn == self.lsn && b.slot == slot) {
+            let mut of_input = out.batches.iter_mut().rev().take_while(|b| b.lsn == self.lsn);
+            match of_input.find(|batch| batch.slot == slot) {
                 Some(batch) => batch.records.push(record),
                 None => out.batches.push(Batch { slot, lsn: self.lsn, records: vec![record] }),
             }

@@ -85,6 +85,12 @@ impl Placement {
         Self { hash_key, shards }
     }
 
+    /// The same names in the same slots, on another number of shards.
+    #[must_use]
+    pub const fn with_shards(&self, shards: u8) -> Self {
+        Self::new(self.hash_key, shards)
+    }
+
     /// How many shards there are.
     #[must_use]
     pub const fn shards(&self) -> u8 {

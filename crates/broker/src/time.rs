@@ -32,3 +32,19 @@ pub struct Now {
     /// Milliseconds since 1970, for timestamps in events and answers.
     pub unix_ms: u64,
 }
+
+impl Now {
+    /// Where a point of the monotonic clock is on the wall clock, as the two stand now.
+    #[must_use]
+    pub const fn unix_ms_of(self, at: Moment) -> u64 {
+        let ahead = self.unix_ms.saturating_add(at.millis_since(self.moment));
+        ahead.saturating_sub(self.moment.millis_since(at))
+    }
+
+    /// The reverse of [`Now::unix_ms_of`].
+    #[must_use]
+    pub const fn moment_of(self, unix_ms: u64) -> Moment {
+        let ahead = self.moment.0.saturating_add(unix_ms.saturating_sub(self.unix_ms));
+        Moment(ahead.saturating_sub(self.unix_ms.saturating_sub(unix_ms)))
+    }
+}

@@ -5,6 +5,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bitts_broker::{Moment, Now};
 
+/// The moment at which a process starts: late enough that what happened before it, and was kept,
+/// has a moment too.
+const START: Moment = Moment(1 << 42);
+
 /// Time as all threads of one server see it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
@@ -39,7 +43,7 @@ impl Clock {
     pub(crate) fn now(&self) -> Now {
         let moved = self.moved.map_or(0, |moved| moved.load(Ordering::SeqCst));
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let moment = Moment(millis(self.start.elapsed())).plus_millis(moved);
+        let moment = START.plus_millis(millis(self.start.elapsed())).plus_millis(moved);
         Now { moment, unix_ms: millis(unix).saturating_add(moved) }
     }
 }

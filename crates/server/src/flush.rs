@@ -17,6 +17,8 @@ use crate::write_buffer::SHARED_FROM;
 const FRAMES_LARGE: usize = 8_192;
 /// Unwritten bytes that make a connection slow while all together hold too many.
 const SLOW_FROM: usize = 16 << 10;
+/// Packets of one connection that wait for the store from which on it is not read.
+pub(crate) const GATED_MAX: u32 = 1_000;
 /// Bytes of packets in the outbox from which on it is performed before the turn ends.
 const BYTES_LARGE: usize = 1 << 20;
 
@@ -58,11 +60,9 @@ impl Worker {
     }
 
     fn store_all(&mut self) {
-        for batch in self.out.batches.drain(..) {
-            self.store.submit(batch);
-        }
-        for entry in self.out.entries.drain(..) {
-            self.store.append(entry);
+        self.store.submit(self.now, &mut self.out);
+        if std::mem::take(&mut self.is_checkpointed) {
+            self.store.checkpointed(self.id);
         }
         while let Some(StoreEvent::Durable(lsn)) = self.store.poll() {
             self.durable = lsn;
@@ -157,7 +157,7 @@ impl Worker {
         }
     }
 
-    fn release_gated(&mut self) {
+    pub(crate) fn release_gated(&mut self) {
         while self.gated.front().is_some_and(|(lsn, ..)| *lsn <= self.durable) {
             let Some((_, id, bytes)) = self.gated.pop_front() else { break };
             let Some(conn) = self.conns.get_mut(id.index as usize).filter(|conn| conn.id == id)
@@ -166,6 +166,11 @@ impl Worker {
             };
             conn.writes.append(&mut self.spares, |buffer| buffer.extend_from_slice(&bytes));
             conn.gated -= 1;
+            if conn.is_held && conn.gated <= GATED_MAX / 2 && !conn.is_listed {
+                conn.is_held = false;
+                conn.is_listed = true;
+                self.ready.push(id);
+            }
             self.mark_dirty(id);
         }
         while self.gated_replies.front().is_some_and(|(lsn, ..)| *lsn <= self.durable) {
@@ -215,7 +220,7 @@ impl Worker {
             conn.is_stall_watched = true;
             self.stall_watch.set(now.plus_millis(stall.as_millis() as u64), id);
         }
-        if conn.is_held && left <= limits.write_bytes_max / 4 {
+        if conn.is_held && conn.gated <= GATED_MAX / 2 && left <= limits.write_bytes_max / 4 {
             conn.is_held = false;
             if !conn.is_listed {
                 conn.is_listed = true;

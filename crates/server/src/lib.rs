@@ -22,6 +22,7 @@ pub mod pki;
 mod proxy;
 mod read;
 mod registry;
+mod storage;
 mod sys;
 mod tls;
 mod websocket;
@@ -47,18 +48,14 @@ use crate::mesh::{Inbox, Mesh};
 use crate::metrics::Counters;
 pub use crate::registry::{AdminKey, AdminKeyError, RegistryError, create_admin_key};
 use crate::registry::{Directory, Stored};
+pub use crate::storage::Durability;
+use crate::storage::{ShardStore, Storage, Writer};
 use crate::tls::Tls;
 pub use crate::tls::{TlsError, TlsFiles};
 use crate::worker::{Listener, Parts, WAKER, Worker};
 
 /// Connections that may wait to be identified; one more is closed.
 const IDENTIFYING_MAX: usize = 4_096;
-
-/// What shards need to decide who may do what.
-struct CoreParts {
-    registry: Option<Arc<Registry>>,
-    identify: Option<mpsc::Sender<Pending>>,
-}
 
 /// Where a server can be reached.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -92,6 +89,9 @@ pub enum StartError {
     /// Who may do what cannot be read.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// What is kept cannot be read or written.
+    #[error(transparent)]
+    Storage(#[from] bitts_store::StoreError),
     /// The system gives no thread or no poll.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] io::Error),
@@ -107,6 +107,7 @@ pub struct Running {
     listeners: Listeners,
     mesh: Mesh,
     shards: Vec<JoinHandle<io::Result<()>>>,
+    writer: Option<Writer>,
     http: http::Running,
     tls: Option<Arc<Tls>>,
 }
@@ -117,6 +118,11 @@ impl Server {
         let threads = threads(config.threads);
         let count = usize::from(threads);
         let tls = config.tls.clone().map(Tls::load).transpose()?.map(Arc::new);
+        let clock = if config.test_clock { Clock::movable() } else { Clock::new() };
+        // Nothing listens before everything is known.
+        let Foundation { mesh, polls, shards, writer, directory, identify } =
+            Foundation::lay(config, threads, clock)?;
+        let (identify, pending) = identify;
         let mqtt = listen_shared("mqtt", config.mqtt, count)?;
         let mqtts = listen_shared("mqtts", config.mqtts.filter(|_| tls.is_some()), count)?;
         let http = listen("http", config.http)?;
@@ -127,23 +133,15 @@ impl Server {
             http: http.as_ref().map(local_addr).transpose()?,
             https: https.as_ref().map(local_addr).transpose()?,
         };
-        let counters = Arc::new(Counters::default());
-        let placement = Placement::new((rand::random(), rand::random()), threads);
-        let (mesh, polls) = mesh(placement, count)?;
-        let clock = if config.test_clock { Clock::movable() } else { Clock::new() };
+        let counters = Arc::new(Counters::new(config, writer.as_ref()));
         let is_proxied = config.proxy_protocol;
         let mut sockets = spread(count, mqtt, None, is_proxied);
         for (shard, more) in sockets.iter_mut().zip(spread(count, mqtts, tls.as_ref(), is_proxied))
         {
             shard.extend(more);
         }
-        let is_enforced = config.auth == Auth::Enforce;
-        let stored = stored(config)?;
-        let registry = is_enforced.then(|| Arc::clone(&stored.registry));
-        let directory = Arc::new(Directory::new(stored, mesh.clone(), is_enforced));
-        let (identify, pending) = mpsc::channel(IDENTIFYING_MAX);
-        let core = CoreParts { registry, identify: is_enforced.then_some(identify) };
-        let shards = start_shards(config, &mesh, polls, sockets, &counters, (clock, core))?;
+        let parts = (clock, identify);
+        let shards = start_shards(config, &mesh, polls, (shards, sockets), &counters, parts)?;
         let fronts = http.map(|socket| (socket, None));
         let fronts = fronts.into_iter().chain(https.map(|socket| (socket, tls.clone())));
         let http = http::start(
@@ -160,7 +158,34 @@ impl Server {
         if config.profile == bitts_broker::Profile::Open {
             http.publish_sys();
         }
-        Ok(Running { listeners, mesh, shards, http, tls })
+        Ok(Running { listeners, mesh, shards, writer, http, tls })
+    }
+}
+
+/// What must be known before anything listens.
+struct Foundation {
+    mesh: Mesh,
+    polls: Vec<Poll>,
+    shards: Vec<(Shard, ShardStore)>,
+    writer: Option<Writer>,
+    directory: Arc<Directory>,
+    identify: (Option<mpsc::Sender<Pending>>, mpsc::Receiver<Pending>),
+}
+
+impl Foundation {
+    fn lay(config: &Config, threads: u8, clock: Clock) -> Result<Self, StartError> {
+        let storage = Storage::open(config.data_dir.as_deref(), config.durability, clock.now())?;
+        let (mesh, polls) = mesh(storage.placement(threads), usize::from(threads))?;
+        let is_enforced = config.auth == Auth::Enforce;
+        let stored = stored(config)?;
+        let registry = is_enforced.then(|| Arc::clone(&stored.registry));
+        let directory = Arc::new(Directory::new(stored, mesh.clone(), is_enforced));
+        let (sender, pending) = mpsc::channel(IDENTIFYING_MAX);
+        let identify = (is_enforced.then_some(sender), pending);
+        let mut shards = make_shards(config, &mesh, registry.as_ref());
+        let (stores, writer) = storage.begin(&mut shards, clock.now(), &mesh)?;
+        let shards = shards.into_iter().zip(stores).collect();
+        Ok(Self { mesh, polls, shards, writer, directory, identify })
     }
 }
 
@@ -223,8 +248,8 @@ impl Running {
         tls.reload().map(|()| true)
     }
 
-    /// Moves the clock forward, where [`Config::test_clock`] lets it; when this returns, what
-    /// became due has happened.
+    /// Moves the clock forward, where [`Config::test_clock`] lets it; when this returns, what became
+    /// due has happened.
     pub fn advance(&self, by: std::time::Duration) {
         self.http.advance(by);
     }
@@ -242,6 +267,9 @@ impl Running {
             }
         }
         self.http.stop();
+        if let Some(writer) = self.writer {
+            writer.stop();
+        }
     }
 }
 
@@ -267,30 +295,39 @@ fn mesh(placement: Placement, count: usize) -> io::Result<(Mesh, Vec<Poll>)> {
     Ok((Mesh { inboxes: inboxes.into(), placement, interest }, polls))
 }
 
+fn make_shards(config: &Config, mesh: &Mesh, registry: Option<&Arc<Registry>>) -> Vec<Shard> {
+    let (core_limits, _) = memory::divide(config);
+    let limits = core_limits.per_shard(mesh.placement.shards());
+    let make = |number| {
+        let interest = Arc::clone(&mesh.interest);
+        let shard = Shard::new(ShardId(number), mesh.placement, limits.clone(), interest)
+            .with_profile(config.profile)
+            .with_rates(config.rates.clone());
+        match registry {
+            Some(registry) => shard.with_registry(Arc::clone(registry)),
+            None => shard,
+        }
+    };
+    (0..mesh.placement.shards()).map(make).collect()
+}
+
 fn start_shards(
     config: &Config,
     mesh: &Mesh,
     polls: Vec<Poll>,
-    sockets: Vec<Vec<Listener>>,
+    (shards, sockets): (Vec<(Shard, ShardStore)>, Vec<Vec<Listener>>),
     counters: &Arc<Counters>,
-    (clock, core): (Clock, CoreParts),
+    (clock, identify): (Clock, Option<mpsc::Sender<Pending>>),
 ) -> io::Result<Vec<JoinHandle<io::Result<()>>>> {
-    let (core_limits, server_limits) = memory::divide(config);
+    let (_, server_limits) = memory::divide(config);
     let limits = Arc::new(server_limits);
-    let shard_limits = core_limits.per_shard(mesh.placement.shards());
-    let mut shards = Vec::new();
-    for (number, (poll, listeners)) in (0_u8..).zip(polls.into_iter().zip(sockets)) {
-        let id = ShardId(number);
-        let interest = Arc::clone(&mesh.interest);
-        let mut shard = Shard::new(id, mesh.placement, shard_limits.clone(), interest)
-            .with_profile(config.profile)
-            .with_rates(config.rates.clone());
-        if let Some(registry) = &core.registry {
-            shard = shard.with_registry(Arc::clone(registry));
-        }
+    let mut threads = Vec::new();
+    let parts = shards.into_iter().zip(polls.into_iter().zip(sockets));
+    for (number, ((shard, store), (poll, listeners))) in (0_u8..).zip(parts) {
         let worker = Worker::new(Parts {
             shard,
-            id,
+            store,
+            id: ShardId(number),
             mesh: mesh.clone(),
             poll,
             listeners,
@@ -299,10 +336,10 @@ fn start_shards(
             packet_bytes_max: config.limits.packet_bytes_max,
             profile: config.profile,
             counters: Arc::clone(counters),
-            identify: core.identify.clone(),
+            identify: identify.clone(),
         })?;
         let thread = std::thread::Builder::new().name(format!("shard-{number}"));
-        shards.push(thread.spawn(move || worker.run())?);
+        threads.push(thread.spawn(move || worker.run())?);
     }
-    Ok(shards)
+    Ok(threads)
 }

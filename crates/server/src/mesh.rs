@@ -3,11 +3,11 @@
 //! What one thread sends another arrives in order. A shard never waits for another and never drops
 //! what another gave it; above [`INBOX_HIGH`] the senders stop reading their sockets.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bitts_broker::command::{Command, Reply};
-use bitts_broker::{Interest, Message, Parcel, Placement, ShardId};
+use bitts_broker::{Interest, Lsn, Message, Parcel, Placement, ShardId};
 use mio::Waker;
 use tokio::sync::oneshot;
 
@@ -27,6 +27,10 @@ pub(crate) enum Mail {
     Conn(Box<Conn>),
     /// A command, and who waits for the answer.
     Command(Command, oneshot::Sender<Reply>),
+    /// Write everything durable again.
+    Checkpoint,
+    /// Every shard has: the store is to hear when this was taken.
+    ConfirmCheckpoint,
     /// The server stops.
     Shutdown,
 }
@@ -36,6 +40,8 @@ pub(crate) enum Mail {
 pub(crate) struct Inbox {
     mails: Mutex<Vec<Mail>>,
     waiting: AtomicUsize,
+    /// Everything that the owner submitted up to this position is durable.
+    durable: AtomicU64,
     asleep: AtomicBool,
     waker: Waker,
 }
@@ -43,7 +49,13 @@ pub(crate) struct Inbox {
 impl Inbox {
     pub(crate) fn new(waker: Waker) -> Self {
         let mails = Mutex::new(Vec::new());
-        Self { mails, waiting: AtomicUsize::new(0), asleep: AtomicBool::new(false), waker }
+        Self {
+            mails,
+            waiting: AtomicUsize::new(0),
+            durable: AtomicU64::new(0),
+            asleep: AtomicBool::new(false),
+            waker,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Mail>> {
@@ -65,6 +77,18 @@ impl Inbox {
         }
     }
 
+    /// Tells the owner how much is durable; positions rise.
+    pub(crate) fn tell_durable(&self, lsn: Lsn) {
+        self.durable.store(lsn.0, Ordering::SeqCst);
+        if self.asleep.swap(false, Ordering::SeqCst) {
+            self.ring();
+        }
+    }
+
+    pub(crate) fn durable(&self) -> Lsn {
+        Lsn(self.durable.load(Ordering::SeqCst))
+    }
+
     fn ring(&self) {
         if let Err(error) = self.waker.wake() {
             tracing::error!(%error, "cannot wake a shard");
@@ -79,10 +103,11 @@ impl Inbox {
         }
     }
 
-    /// The owner is about to sleep; `false` if it must not, because there is mail.
-    pub(crate) fn may_sleep(&self) -> bool {
+    /// The owner, which knows how much was durable, is about to sleep; `false` if it must not,
+    /// because there is mail or more is.
+    pub(crate) fn may_sleep(&self, durable: Lsn) -> bool {
         self.asleep.store(true, Ordering::SeqCst);
-        if self.lock().is_empty() {
+        if self.lock().is_empty() && self.durable() <= durable {
             return true;
         }
         self.asleep.store(false, Ordering::SeqCst);

@@ -3,16 +3,21 @@
 //! The core's own counters are [`Stats`], added up over the shards when somebody asks.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bitts_aws::api::Operation;
 use bitts_broker::{Dropped, Stats};
+use bitts_store::Submissions;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
+
+use crate::config::Config;
+use crate::storage::Writer;
 
 macro_rules! refusals {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
@@ -55,6 +60,10 @@ refusals! {
 /// Counters that all threads share; none of them is on the path of a message.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
+    /// `sync`, `os` or `none`.
+    pub(crate) durability: &'static str,
+    /// Where there is a journal.
+    storage: Option<Arc<Submissions>>,
     accepted: AtomicU64,
     refused: [AtomicU64; Refusal::ALL.len()],
     http: [[AtomicU64; STATUSES.len()]; OPERATIONS.len() + 1],
@@ -79,6 +88,18 @@ const OPERATIONS: [Operation; 11] = [
 const STATUSES: [u16; 13] = [200, 400, 401, 403, 404, 405, 409, 413, 415, 429, 500, 503, 0];
 
 impl Counters {
+    pub(crate) fn new(config: &Config, writer: Option<&Writer>) -> Self {
+        let durability = writer.map_or("none", |_| config.durability.name());
+        let storage = writer.map(|writer| Arc::clone(&writer.submissions));
+        Self { durability, storage, ..Self::default() }
+    }
+
+    /// The disk is full: what needs it is refused or waits.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        let gauges = self.storage.as_ref().map(|storage| &storage.gauges);
+        gauges.is_some_and(|gauges| gauges.is_full.load(Ordering::Relaxed))
+    }
+
     pub(crate) fn accepted(&self) {
         self.accepted.fetch_add(1, Ordering::Relaxed);
     }
@@ -157,6 +178,7 @@ impl Collector for Scrape {
         let mut metrics = Metrics(encoder);
         self.connections(&mut metrics)?;
         self.messages(&mut metrics)?;
+        self.storage(&mut metrics)?;
         self.http(&mut metrics)
     }
 }
@@ -211,6 +233,31 @@ impl Scrape {
         metrics.gauge("retained", "Retained messages", bytes, stats.retained_bytes)?;
         metrics.gauge("queued_messages", "Messages waiting in sessions", None, stats.queued)?;
         metrics.gauge("queued", "Messages waiting in sessions", bytes, stats.queued_bytes)
+    }
+
+    fn storage(&self, metrics: &mut Metrics<'_>) -> fmt::Result {
+        let labels = [("durability", self.counters.durability)];
+        let info = metrics.0.encode_descriptor(
+            "storage",
+            "What outlives the process",
+            None,
+            MetricType::Info,
+        )?;
+        prometheus_client::metrics::info::Info::new(labels).encode(info)?;
+        let Some(storage) = &self.counters.storage else { return Ok(()) };
+        let gauges = &storage.gauges;
+        let read = |value: &AtomicU64| value.load(Ordering::Relaxed);
+        let bytes = Some(&Unit::Bytes);
+        metrics.counter("journal_commits", "Writes of the journal", read(&gauges.commits))?;
+        let written = read(&gauges.written_bytes);
+        metrics.counter("journal_written_bytes", "Bytes written to the journal", written)?;
+        metrics.counter("journal_checkpoints", "Checkpoints", read(&gauges.checkpoints))?;
+        metrics.gauge("journal", "Size of the journal", bytes, read(&gauges.journal_bytes))?;
+        metrics.gauge("journal_segments", "Files of the journal", None, read(&gauges.segments))?;
+        let backlog = read(&gauges.backlog_bytes);
+        metrics.gauge("journal_backlog", "What waits to be written", bytes, backlog)?;
+        let is_full = u64::from(self.counters.is_disk_full());
+        metrics.gauge("journal_disk_full", "Whether only the reserve is left", None, is_full)
     }
 
     fn http(&self, metrics: &mut Metrics<'_>) -> fmt::Result {

@@ -7,6 +7,7 @@ use bitts_broker::{ConnId, Input, Loss, ShardId};
 use bitts_mqtt::ProtocolVersion;
 
 use crate::conn::{Phase, READ_BYTES, Readiness};
+use crate::flush::GATED_MAX;
 use crate::greet::Greeted;
 use crate::identify::{Credentials, Pending};
 use crate::mesh::Mail;
@@ -47,8 +48,10 @@ impl Worker {
             return;
         }
         let Some(conn) = self.conns.get_mut(at).filter(|conn| conn.id == id) else { return };
-        // Who does not take answers makes us owe no more of them.
-        if conn.writes.len() > self.limits.write_bytes_max + READ_BYTES {
+        // Who does not take answers makes us owe no more of them, nor does one whose answers wait
+        // for the store.
+        let is_gated = conn.gated > GATED_MAX;
+        if is_gated || conn.writes.len() > self.limits.write_bytes_max + READ_BYTES {
             conn.is_held = true;
             return;
         }

@@ -15,7 +15,6 @@ use bitts_broker::command::Reply;
 use bitts_broker::{
     ConnId, Input, Loss, Lsn, Moment, Now, Outbox, Profile, ReplyId, Shard, ShardId,
 };
-use bitts_store::MemoryStore;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
@@ -29,6 +28,7 @@ use crate::greet::Greetings;
 use crate::identify::Pending;
 use crate::mesh::{Inbox, Mail, Mesh};
 use crate::metrics::{Counters, Refusal};
+use crate::storage::ShardStore;
 use crate::tls::Tls;
 use crate::write_buffer::Spares;
 
@@ -91,7 +91,11 @@ pub(crate) struct Worker {
     pub(crate) mesh: Mesh,
     pub(crate) shard: Shard,
     pub(crate) out: Outbox,
-    pub(crate) store: MemoryStore,
+    pub(crate) store: ShardStore,
+    /// Its part of a checkpoint is done, which the store is to hear once it is submitted.
+    pub(crate) is_checkpointed: bool,
+    /// As the core knows it.
+    is_disk_full: bool,
     pub(crate) limits: Arc<ServerLimits>,
     pub(crate) packet_bytes_max: usize,
     pub(crate) profile: Profile,
@@ -138,6 +142,7 @@ pub(crate) struct Worker {
 /// What a worker is made of.
 pub(crate) struct Parts {
     pub(crate) shard: Shard,
+    pub(crate) store: ShardStore,
     pub(crate) id: ShardId,
     pub(crate) mesh: Mesh,
     pub(crate) poll: Poll,
@@ -163,7 +168,9 @@ impl Worker {
             mesh,
             shard,
             out: Outbox::default(),
-            store: MemoryStore::default(),
+            store: parts.store,
+            is_checkpointed: false,
+            is_disk_full: false,
             limits,
             packet_bytes_max: parts.packet_bytes_max as usize,
             profile: parts.profile,
@@ -214,18 +221,20 @@ impl Worker {
 
     fn turn(&mut self) {
         self.now = self.clock.now();
+        self.look_at_store();
         self.take_mail();
         self.accept();
         self.relieve();
         // While a neighbour has more mail than it keeps up with, nobody reads sockets, and nobody
         // is put off for what was not read.
-        if !self.mesh.is_high() {
+        if !self.mesh.is_high() && !self.store.is_high() {
             self.read_ready();
             if self.shard.deadline().is_some_and(|due| due <= self.now.moment) {
                 self.handle(Input::Tick);
             }
             self.check_watches();
         }
+        self.checkpoint();
         self.flush();
     }
 
@@ -238,10 +247,13 @@ impl Worker {
         let is_idle = self.ready.is_empty()
             && self.own_mails.is_empty()
             && self.relieved.is_empty()
+            && !self.shard.is_checkpointing()
             && !self.may_accept();
-        let timeout = if is_idle && self.mesh.inbox(self.id).is_some_and(Inbox::may_sleep) {
+        let timeout = if is_idle
+            && self.mesh.inbox(self.id).is_some_and(|inbox| inbox.may_sleep(self.durable))
+        {
             self.next_due().map(|due| Duration::from_millis(due.millis_since(self.now.moment) + 1))
-        } else if self.mesh.is_high() {
+        } else if self.mesh.is_high() || self.store.is_high() {
             Some(Duration::from_millis(1))
         } else {
             Some(Duration::ZERO)
@@ -317,7 +329,33 @@ impl Worker {
                 let reply = ReplyId(self.replies.insert(sender) as u64);
                 self.handle(Input::Command { command, reply });
             }
+            Mail::Checkpoint => self.handle(Input::Checkpoint { begin: true }),
+            Mail::ConfirmCheckpoint => self.is_checkpointed = true,
             Mail::Shutdown => self.shut_down(),
+        }
+    }
+
+    /// What waited for the store leaves before anything else happens in the turn: what the core
+    /// sends once it knows must not overtake it.
+    fn look_at_store(&mut self) {
+        let durable = self.mesh.inbox(self.id).map_or(self.durable, Inbox::durable);
+        if durable > self.durable {
+            self.durable = durable;
+            self.handle(Input::Durable(durable));
+            self.release_gated();
+        }
+        let is_full = self.store.is_full();
+        if is_full != self.is_disk_full {
+            self.is_disk_full = is_full;
+            self.handle(Input::DiskFull(is_full));
+        }
+    }
+
+    /// The next step of a checkpoint.
+    fn checkpoint(&mut self) {
+        if self.shard.is_checkpointing() {
+            self.handle(Input::Checkpoint { begin: false });
+            self.is_checkpointed = !self.shard.is_checkpointing();
         }
     }
 

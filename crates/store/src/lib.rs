@@ -1,22 +1,32 @@
 //! Where what a shard hands out becomes durable, and the word that it did.
 //!
-//! [`Store`] is all that a shard's runtime knows of durability: batches and entries go in with
-//! their positions, [`StoreEvent::Durable`] comes out, and only then do gated answers leave. Which
-//! driver is behind it, the core never sees.
+//! [`Store`] is all that a shard's runtime knows of durability: what a turn made durable goes in
+//! with its positions, the word that it is comes out, and only then do gated answers leave. Which
+//! driver is behind it, the core never sees: [`MemoryStore`] keeps nothing, [`JournalStore`] writes
+//! a journal that [`recover`] reads.
 
-use bitts_broker::Lsn;
-use bitts_broker::record::{Batch, Entry};
+mod commit;
+pub mod disk;
+mod error;
+mod journal;
+mod open;
+pub mod segment;
+
+use bitts_broker::{Lsn, Now, Outbox};
+
+pub use commit::{Committer, Gauges, JournalStore, Notice, Submissions};
+pub use error::StoreError;
+pub use journal::{Journal, Opened, Torn};
+pub use open::{Restart, recover};
 
 /// What one shard needs of durable storage.
 ///
-/// Sans-IO: [`Store::submit`] and [`Store::append`] return at once, [`Store::poll`] tells what
-/// became of them. Positions rise from call to call.
+/// Sans-IO: [`Store::submit`] returns at once, [`Store::poll`] or mail tells what became of it.
+/// Positions rise from call to call.
 pub trait Store {
-    /// Records that hold together: all of them become durable, after everything submitted before.
-    fn submit(&mut self, batch: Batch);
-
-    /// A message of the log.
-    fn append(&mut self, entry: Entry);
+    /// Takes everything durable out of an outbox: all of it becomes durable or nothing, after
+    /// everything submitted before.
+    fn submit(&mut self, now: Now, out: &mut Outbox);
 
     /// What happened since the last call.
     fn poll(&mut self) -> Option<StoreEvent>;
@@ -39,12 +49,14 @@ pub struct MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn submit(&mut self, batch: Batch) {
-        self.reached = self.reached.max(batch.lsn);
-    }
-
-    fn append(&mut self, entry: Entry) {
-        self.reached = self.reached.max(entry.lsn);
+    fn submit(&mut self, _: Now, out: &mut Outbox) {
+        for lsn in out.batches.drain(..).map(|batch| batch.lsn) {
+            self.reached = self.reached.max(lsn);
+        }
+        for lsn in out.entries.drain(..).map(|entry| entry.lsn) {
+            self.reached = self.reached.max(lsn);
+        }
+        out.taken.clear();
     }
 
     fn poll(&mut self) -> Option<StoreEvent> {
@@ -59,15 +71,18 @@ impl Store for MemoryStore {
 #[cfg(test)]
 mod tests {
     use bitts_broker::Slot;
+    use bitts_broker::record::Batch;
 
     use super::*;
 
     #[test]
     fn memory_is_durable_at_once_and_says_so_once() {
-        let mut store = MemoryStore::default();
+        let (mut store, mut out) = (MemoryStore::default(), Outbox::default());
         assert_eq!(store.poll(), None);
-        store.submit(Batch { slot: Slot(1), lsn: Lsn(1), records: vec![] });
-        store.submit(Batch { slot: Slot(2), lsn: Lsn(3), records: vec![] });
+        out.batches.push(Batch { slot: Slot(1), lsn: Lsn(1), records: vec![] });
+        out.batches.push(Batch { slot: Slot(2), lsn: Lsn(3), records: vec![] });
+        store.submit(Now::default(), &mut out);
+        assert!(out.batches.is_empty());
         assert_eq!(store.poll(), Some(StoreEvent::Durable(Lsn(3))));
         assert_eq!(store.poll(), None);
     }

@@ -36,8 +36,6 @@ pub use shadow::{
 };
 pub use throttle_next::ThrottleNext;
 
-pub use crate::shadow::ShadowId;
-
 use self::query::{Query, QueryWriter};
 use crate::error::ApiError;
 

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::thread;
 
 use bitts_server::config::{Change, Settings, Sources};
-use bitts_server::{Config, Listeners, Running, Server, TlsFiles, pki};
+use bitts_server::{Config, Durability, Listeners, Running, Server, TlsFiles, pki};
 use clap::Args;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -61,7 +61,7 @@ fn serve(sources: &Sources, mut settings: Settings, filter: &LogFilter) -> Resul
     let running =
         Server::start(&settings.config).map_err(|error| Failure::Refused(error.to_string()))?;
     let listeners = running.listeners();
-    print(announcement(listeners, settings.ephemeral));
+    print(announcement(listeners, &settings.config));
     let ready_file = settings.ready_file.as_ref().map(|path| {
         ReadyFile::write(path, listeners)
             .map_err(|error| Failure::Refused(format!("{}: {error}", path.display())))
@@ -190,12 +190,20 @@ fn print(lines: String) {
 }
 
 /// What is kept, and the listeners.
-fn announcement(listeners: Listeners, is_ephemeral: bool) -> String {
-    let kept = if is_ephemeral {
-        "Ephemeral: everything is in memory, and nothing outlives this process.\n\n"
-    } else {
-        "Sessions and messages are in memory and end with this process; identities and policies \
-         are kept.\n\n"
+fn announcement(listeners: Listeners, config: &Config) -> String {
+    let kept = match (&config.data_dir, config.durability) {
+        (None, _) => {
+            "Ephemeral: everything is in memory, and nothing outlives this process.\n\n".to_owned()
+        }
+        (Some(path), Durability::Sync) => format!(
+            "Durable in {}: what is acknowledged survives a crash and loss of power.\n\n",
+            path.display()
+        ),
+        (Some(path), Durability::Os) => format!(
+            "Durable in {}: what is acknowledged survives a crash of this process; loss of power \
+             may lose what the system has not written, as a rule the last 30 seconds.\n\n",
+            path.display()
+        ),
     };
     let rows = [
         ("mqtt", listeners.mqtt, "MQTT 3.1.1 and 5"),
@@ -206,7 +214,7 @@ fn announcement(listeners: Listeners, is_ephemeral: bool) -> String {
     let row = |(name, address, serves): (_, Option<SocketAddr>, _)| {
         Some(format!("  {name:<5}  {:<21}  {serves}\n", address?))
     };
-    rows.into_iter().filter_map(row).fold(kept.to_owned(), |text, row| text + &row)
+    rows.into_iter().filter_map(row).fold(kept, |text, row| text + &row)
 }
 
 /// A command that works as it stands.

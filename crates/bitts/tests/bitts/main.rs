@@ -7,5 +7,4 @@ mod demo;
 mod process;
 mod profile;
 mod serve;
-mod shadow;
 mod tls;

@@ -74,22 +74,23 @@ pub(crate) struct Served {
     /// What it printed until it was ready.
     pub(crate) announced: String,
     pub(crate) directory: TempDir,
-    _data: TempDir,
+    /// Where it keeps what is durable, unless a flag says otherwise.
+    pub(crate) data: TempDir,
 }
 
 impl Served {
     /// With these flags besides free ports, a ready file and a data directory of its own.
     pub(crate) fn start(flags: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let ready_file = directory.path().join("ready.json");
-        let mut command = bitts(&["serve", "--http=127.0.0.1:0", "--threads=2", "--ready-file"]);
-        command.arg(ready_file).args(flags);
         let data = tempfile::tempdir().expect("a directory");
-        if !flags.contains(&"--data-dir") {
-            command.arg("--data-dir").arg(data.path());
-        }
+        let ready_file = directory.path().join("ready.json");
+        let mut command = bitts(&["serve", "--http=127.0.0.1:0", "--ready-file"]);
+        command.arg(ready_file).args(flags).env("BITTS_DATA_DIR", data.path());
         if !flags.iter().any(|flag| flag.starts_with("--mqtt=")) {
             command.arg("--mqtt=127.0.0.1:0");
+        }
+        if !flags.iter().any(|flag| flag.starts_with("--threads=")) {
+            command.arg("--threads=2");
         }
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it runs");
@@ -102,7 +103,7 @@ impl Served {
             }
             (stdout, announced)
         });
-        Self { child, stdout: Some(stdout), stderr, announced, directory, _data: data }
+        Self { child, stdout: Some(stdout), stderr, announced, directory, data }
     }
 
     pub(crate) fn ready_file(&self) -> PathBuf {

@@ -40,7 +40,9 @@ fn a_ready_server_is_in_its_ready_file_and_answers() {
 fn the_first_line_says_what_is_kept() {
     let first = |served: &Served| served.announced.lines().next().expect("a line").to_owned();
     let unasked = first(&Served::start(&[]));
-    assert!(unasked.ends_with("; identities and policies are kept."), "{unasked}");
+    assert!(unasked.ends_with("is acknowledged survives a crash and loss of power."), "{unasked}");
+    let os = first(&Served::start(&["--durability=os"]));
+    assert!(os.contains("loss of power may lose"), "{os}");
     let asked = first(&Served::start(&["--ephemeral"]));
     assert!(asked.starts_with("Ephemeral: everything is in memory"), "{asked}");
 }
@@ -101,9 +103,9 @@ fn a_port_in_use_is_one_sentence_and_status_1() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("bound").to_string();
     for (listener, other) in [("mqtt", "http"), ("http", "mqtt")] {
-        let arguments =
-            ["serve", &format!("--{listener}"), &address, &format!("--{other}"), "127.0.0.1:0"];
-        let ended = run_bitts(&arguments);
+        let (listener_flag, other_flag) = (format!("--{listener}"), format!("--{other}"));
+        let flags = ["--ephemeral", &listener_flag, &address, &other_flag, "127.0.0.1:0"];
+        let ended = run_bitts(&[&["serve"], &flags[..]].concat());
         assert_eq!(ended.status, Some(1), "{}", ended.stderr);
         let start = format!("error: cannot listen for {listener} on {address}: ");
         assert!(ended.stderr.starts_with(&start), "{}", ended.stderr);

@@ -176,6 +176,7 @@ fn a_bad_certificate_at_the_start_is_status_1() {
     for key in ["two/server.key", "absent.key"] {
         let ended = crate::process::run_bitts(&[
             "serve",
+            "--ephemeral",
             "--mqtt=127.0.0.1:0",
             "--http=127.0.0.1:0",
             "--mqtts=127.0.0.1:0",

@@ -5,6 +5,7 @@
 //! all, and who is told. A deleted shadow keeps its version for 48 hours and is forgotten then.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 
 use bitts_aws::api::{ListNamedShadowsForThing, NamedShadowPage};
 use bitts_aws::shadow::{
@@ -65,6 +66,13 @@ impl Shadows {
             self.bytes += bytes_of(id, &state);
             self.held.insert(id.clone(), Held { state, forget_at });
         }
+    }
+
+    /// Shadows behind one, in their durable form.
+    pub(crate) fn saved(&self, behind: Option<&ShadowId>, max: usize) -> Vec<(ShadowId, Bytes)> {
+        let lower = behind.map_or(Bound::Unbounded, Bound::Excluded);
+        let some = self.held.range((lower, Bound::Unbounded)).take(max);
+        some.map(|(id, held)| (id.clone(), held.state.clone())).collect()
     }
 
     /// The names of a thing's shadows behind one, in the order of their bytes.

@@ -72,6 +72,24 @@ impl RetainedTable {
         self.messages.get(topic).filter(|message| !message.is_expired(now)).cloned()
     }
 
+    /// Messages behind a topic, expired or not: at most `max`, and no more behind so many bytes.
+    pub(crate) fn behind(
+        &self,
+        topic: Option<&str>,
+        max: usize,
+        bytes_max: usize,
+    ) -> Vec<Arc<Message>> {
+        let lower = topic.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut bytes = 0;
+        let messages = self.messages.range::<str, _>((lower, Bound::Unbounded));
+        let messages = messages.map(|(_, message)| message).take(max).take_while(|message| {
+            let is_room = bytes < bytes_max;
+            bytes += message.bytes();
+            is_room
+        });
+        messages.cloned().collect()
+    }
+
     fn forget(&mut self, topics: &[Box<str>]) -> Change {
         let mut change = Change::default();
         for topic in topics {
@@ -162,6 +180,7 @@ mod tests {
             publisher: crate::NameKey(0),
             expires_at: None,
             accepted_unix_ms: 0,
+            log: None,
         })
     }
 

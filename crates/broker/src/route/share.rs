@@ -5,7 +5,7 @@
 //! member's session outlives its connection, QoS 1 and 2 wait here and go to the first that comes
 //! back.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use slab::Slab;
@@ -21,6 +21,14 @@ pub(crate) const ASKED_ALL: u16 = u16::MAX;
 /// Members that are asked whether they have room before one must take a message.
 pub(crate) const ASKED_MAX: usize = 16;
 
+/// A message that waits for a member.
+#[derive(Clone, Debug)]
+pub(crate) struct Parked {
+    /// The number under which it is kept.
+    pub(crate) number: u64,
+    pub(crate) message: Arc<Message>,
+}
+
 /// One group.
 #[derive(Debug)]
 pub(crate) struct Group {
@@ -29,8 +37,10 @@ pub(crate) struct Group {
     /// The filter alone.
     pub(crate) filter: Arc<str>,
     pub(crate) members: Vec<Member>,
-    pub(crate) parked: VecDeque<Arc<Message>>,
+    pub(crate) parked: VecDeque<Parked>,
     pub(crate) parked_bytes: usize,
+    /// What members of other shards were given and have not said that they have.
+    pub(crate) handed: BTreeMap<u64, Arc<Message>>,
     /// Messages that waited and were delivered lately.
     pub(crate) drained: Bucket,
     turn: usize,
@@ -80,16 +90,23 @@ impl Group {
     }
 
     /// Everything that waits, to be delivered or dropped.
-    pub(crate) fn take_parked(&mut self) -> VecDeque<Arc<Message>> {
+    pub(crate) fn take_parked(&mut self) -> VecDeque<Parked> {
         self.parked_bytes = 0;
         std::mem::take(&mut self.parked)
     }
 
     /// The message that waits longest.
-    pub(crate) fn take_one_parked(&mut self) -> Option<Arc<Message>> {
-        let message = self.parked.pop_front()?;
-        self.parked_bytes -= message.bytes();
-        Some(message)
+    pub(crate) fn take_one_parked(&mut self) -> Option<Parked> {
+        let parked = self.parked.pop_front()?;
+        self.parked_bytes -= parked.message.bytes();
+        Some(parked)
+    }
+
+    /// Everything that is kept, by number.
+    pub(crate) fn saved(&self) -> Vec<(u64, Arc<Message>)> {
+        let handed = self.handed.iter().map(|(number, message)| (*number, Arc::clone(message)));
+        let parked = self.parked.iter().map(|held| (held.number, Arc::clone(&held.message)));
+        handed.chain(parked).collect()
     }
 
     /// A member's session outlives its connection, so messages may wait.
@@ -122,11 +139,17 @@ impl Groups {
             members: Vec::new(),
             parked: VecDeque::new(),
             parked_bytes: 0,
+            handed: BTreeMap::new(),
             drained: Bucket::default(),
             turn: 0,
         }) as u32;
         self.by_name.insert(Arc::clone(name), position);
         (position, true)
+    }
+
+    /// Positions are below this.
+    pub(crate) fn capacity(&self) -> usize {
+        self.groups.capacity()
     }
 
     pub(crate) fn remove(&mut self, position: u32) -> Option<Group> {

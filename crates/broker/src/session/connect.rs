@@ -1,5 +1,6 @@
 //! CONNECT to CONNACK: refusals, takeover, resumption, and what is agreed for the connection.
 
+use std::collections::VecDeque;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
@@ -65,20 +66,7 @@ impl Shard {
             out.closes.push((conn, Close::Now));
             return;
         }
-        // What was due of the session before this moment happens first.
-        if let Some(old) = self.by_client.get(client_id).copied() {
-            self.settle_offline(now, old, out);
-        }
-        if let Some(old) = self.by_client.get(client_id).copied() {
-            self.end_connection(now, old, Cause::DuplicateClientId, out);
-        }
-        // A session without expiry went with its connection.
-        let old = self.by_client.get(client_id).copied();
-        let is_resumed = old.is_some_and(|old| self.may_resume(old, connect));
-        if let Some(old) = old.filter(|_| !is_resumed) {
-            self.end_session(now, old, out);
-        }
-        let resumed = old.filter(|_| is_resumed);
+        let resumed = self.take_over(now, client_id, connect, out);
         let index = resumed.unwrap_or_else(|| self.new_session(client_id));
         self.attach(now, index, conn, connect, origin);
         self.session(index).access = access;
@@ -100,9 +88,40 @@ impl Shard {
         self.update_memberships(now, index, out);
     }
 
+    /// Ends what the client had; its session, where it goes on with that.
+    fn take_over(
+        &mut self,
+        now: Now,
+        client_id: &str,
+        connect: &Connect<'_>,
+        out: &mut Outbox,
+    ) -> Option<u32> {
+        // What was due of the session before this moment happens first.
+        if let Some(old) = self.by_client.get(client_id).copied() {
+            self.settle_offline(now, old, out);
+        }
+        if let Some(old) = self.by_client.get(client_id).copied() {
+            self.end_connection(now, old, Cause::DuplicateClientId, out);
+        }
+        // A session without expiry went with its connection, or with the process that had it: then
+        // only its Will is left, and the client is back in time.
+        let old = self.by_client.get(client_id).copied();
+        if let Some(old) = old.filter(|old| !self.session(*old).is_persistent()) {
+            self.discard_will(old);
+        }
+        let is_resumed = old.is_some_and(|old| self.may_resume(old, connect));
+        if let Some(old) = old.filter(|_| !is_resumed) {
+            self.end_session(now, old, out);
+        }
+        old.filter(|_| is_resumed)
+    }
+
     fn may_resume(&mut self, index: u32, connect: &Connect<'_>) -> bool {
-        let is_same_version = self.session(index).version == connect.version;
-        !connect.clean_start && (is_same_version || self.profile.resumes_across_versions())
+        let session = self.session(index);
+        let is_same_version = session.version == connect.version;
+        session.is_persistent()
+            && !connect.clean_start
+            && (is_same_version || self.profile.resumes_across_versions())
     }
 
     /// What refuses a CONNECT that is well-formed, whoever sends it.
@@ -176,7 +195,7 @@ impl Shard {
         }
     }
 
-    fn new_session(&mut self, client_id: &str) -> u32 {
+    pub(super) fn new_session(&mut self, client_id: &str) -> u32 {
         let client_id: Arc<str> = client_id.into();
         self.next_generation = self.next_generation.wrapping_add(1);
         let key = self.placement.key_of(&client_id);
@@ -245,6 +264,7 @@ impl Shard {
             rates,
             received: 0,
             held: None,
+            unacknowledged: VecDeque::new(),
         }));
         let was = std::mem::replace(&mut session.version, connect.version);
         session.keep_alive = connect.keep_alive;
@@ -285,15 +305,23 @@ impl Shard {
 
     fn record_attached(&mut self, index: u32, resumed: bool) {
         let session = self.session(index);
-        let will = session.will.as_deref().map(SessionWill::as_record);
+        let will = session.will.as_deref().map(|will| Box::new(will.saved()));
         // A clean session leaves nothing behind.
         if !session.is_persistent() && !resumed && will.is_none() {
             return;
         }
         session.is_recorded = true;
         let (slot, client_id) = (session.slot, Arc::clone(&session.client_id));
-        let (version, expiry) = (session.version, session.expiry);
-        self.record(slot, Record::SessionAttached { client_id, version, expiry, will });
+        let record = Record::SessionAttached {
+            client_id,
+            version: session.version,
+            expiry: session.expiry,
+            keep_alive: session.keep_alive,
+            version_number: session.version_number,
+            identifier: session.identifier,
+            will,
+        };
+        self.record(slot, record);
     }
 
     fn connack<'a>(

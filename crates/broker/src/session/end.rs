@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
-use bitts_mqtt::{Disconnect, Packet, ProtocolVersion, ReasonCode, UserProperties};
+use bitts_mqtt::{Disconnect, Packet, ProtocolVersion, QoS, ReasonCode, UserProperties};
 
+use super::outbound::Outbound;
 use super::{Connection, encode_frame};
-use crate::outbox::{Close, Outbox, Parcel};
-use crate::reason::{Cause, Violation};
-use crate::record::{Lsn, Record};
+use crate::outbox::{Close, Outbox, Parcel, SessionRef};
+use crate::reason::{Cause, Dropped, Violation};
+use crate::record::{Lsn, Record, Stage};
 use crate::route::Holder;
 use crate::shard::Shard;
 use crate::time::Now;
@@ -169,5 +170,23 @@ impl Shard {
         });
         self.remember_disconnect(now.moment, &session);
         lsn
+    }
+
+    /// The session is gone: what a `$share` group chose it for at QoS 1 goes to another member
+    /// [MQTT5 4.8.2], everything else is dropped.
+    fn give_back(&mut self, now: Now, session: SessionRef, outbound: Outbound, out: &mut Outbox) {
+        let inflight = outbound.inflight.into_iter().filter(|held| held.stage == Stage::Published);
+        let inflight = inflight.map(|held| (held.message, held.qos, held.group));
+        let queued = outbound.queue.into_iter();
+        let queued = queued.map(|held| (Some(held.message), held.qos, held.group));
+        for owed in inflight.chain(queued) {
+            if let (Some(message), QoS::One, Some(group)) = owed {
+                let owner = self.placement.owner_of(&group);
+                let parcel = Parcel::Undelivered { group, session, message, tried: 0, handed: 0 };
+                self.tell(now, owner, parcel, out);
+            } else {
+                self.stats.drop_one(Dropped::SessionEnded);
+            }
+        }
     }
 }

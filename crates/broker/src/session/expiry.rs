@@ -34,7 +34,7 @@ impl Session {
         access.and_then(|access| access.ends).map_or(NEVER, |(at, _)| at)
     }
 
-    fn will_due(&self) -> Moment {
+    pub(super) fn will_due(&self) -> Moment {
         if self.connection.is_some() {
             return NEVER;
         }

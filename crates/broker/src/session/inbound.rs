@@ -3,12 +3,11 @@
 //! A PUBLISH is decided here and routed by [`Shard::publish`]; its acknowledgement leaves when what
 //! it promises is durable. Nothing changes before every rule was checked.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bitts_aws::shadow::parse_request_topic;
 use bitts_mqtt::{Ack, Packet, PacketId, Publish, QoS, ReasonCode};
-use foldhash::fast::FixedState;
-use hashbrown::HashMap;
 
 use crate::outbox::Outbox;
 use crate::rates::{AccountRate, Rates};
@@ -25,10 +24,20 @@ use crate::time::Now;
 #[derive(Debug, Default)]
 pub(crate) struct Inbound {
     /// QoS 2 identifiers whose exchange is not over, and whether it began on this connection.
-    received: HashMap<u16, bool, FixedState>,
+    received: BTreeMap<u16, bool>,
 }
 
 impl Inbound {
+    /// Identifiers whose exchange is not over.
+    pub(crate) fn identifiers(&self) -> BTreeSet<u16> {
+        self.received.keys().copied().collect()
+    }
+
+    /// An exchange that a process before this one knew of.
+    pub(crate) fn restore(&mut self, packet_id: u16) {
+        self.received.insert(packet_id, false);
+    }
+
     /// What is open is of an earlier connection from now on.
     pub(crate) fn connection_ended(&mut self) {
         self.received.values_mut().for_each(|is_of_connection| *is_of_connection = false);
@@ -81,10 +90,13 @@ impl Shard {
             return Err(Violation::TopicTooLong);
         }
         if let (QoS::Two, Some(packet_id)) = (publish.qos, publish.packet_id)
-            && self.is_received(index, packet_id)?
+            && self.is_received(index, packet_id)
         {
             self.answer_publish(index, publish, ReasonCode::Success, None, out);
             return Ok(());
+        }
+        if publish.qos > QoS::Zero {
+            self.fits_receive_maximum(index, publish.qos)?;
         }
         if !self.publishes_in_time(now, index) {
             self.stats.drop_one(Dropped::RateExceeded);
@@ -103,13 +115,22 @@ impl Shard {
             self.answer_publish(index, publish, ReasonCode::QuotaExceeded, None, out);
             return Ok(());
         }
-        if publish.retain && !publish.payload.is_empty() && self.is_retained_full(topic) {
-            self.stats.drop_one(Dropped::RetainedFull);
+        if let Some(full) = self.has_no_room(index, topic, publish) {
+            self.stats.drop_one(full);
             self.answer_publish(index, publish, ReasonCode::QuotaExceeded, None, out);
             return Ok(());
         }
         self.accept_publish(now, index, (topic, topic_key), publish, out);
         Ok(())
+    }
+
+    /// What is full that the message needs. 3.1.1 cannot be told of a full disk: its messages wait.
+    fn has_no_room(&mut self, index: u32, topic: &str, publish: &Publish<'_>) -> Option<Dropped> {
+        if publish.retain && !publish.payload.is_empty() && self.is_retained_full(topic) {
+            return Some(Dropped::RetainedFull);
+        }
+        let may_refuse = publish.qos > QoS::Zero && self.session(index).is_mqtt5();
+        (may_refuse && self.has_no_disk(topic, publish.retain)).then_some(Dropped::DiskFull)
     }
 
     /// A PUBLISH that policies do not allow (contract `mqtt-broker.md` §10): nothing says more than
@@ -165,6 +186,8 @@ impl Shard {
             expires_at: expiry.map(|seconds| now.moment.plus_seconds(u64::from(seconds))),
             accepted_unix_ms: now.unix_ms,
             received: None,
+            log: None,
+            handed: 0,
             parked: None,
             topic_key,
             payload_at: None,
@@ -207,21 +230,28 @@ impl Shard {
     }
 
     /// Whether this identifier's exchange is under way: then the message was accepted already
-    /// [MQTT-4.3.3-10]. A new one must fit our Receive Maximum, which counts anew with each
-    /// connection [MQTT-3.3.4-7]; with those of earlier ones at most twice as many are remembered.
-    fn is_received(&mut self, index: u32, packet_id: PacketId) -> Result<bool, Violation> {
+    /// [MQTT-4.3.3-10].
+    fn is_received(&mut self, index: u32, packet_id: PacketId) -> bool {
+        let inbound = self.session(index).inbound.as_ref();
+        inbound.is_some_and(|inbound| inbound.received.contains_key(&packet_id.number()))
+    }
+
+    /// A new QoS 1 or 2 message must fit our Receive Maximum, which counts anew with each
+    /// connection [MQTT-3.3.4-7]: what waits for PUBREL, and for a PUBACK that waits for the store.
+    /// With those of earlier connections at most twice as many QoS 2 identifiers are remembered.
+    fn fits_receive_maximum(&mut self, index: u32, qos: QoS) -> Result<(), Violation> {
         let maximum = usize::from(self.limits.receive_maximum);
+        let durable = self.gates.durable;
         let session = self.session(index);
-        let Some(inbound) = &session.inbound else { return Ok(false) };
-        if inbound.received.contains_key(&packet_id.number()) {
-            return Ok(true);
+        let is_mqtt5 = session.is_mqtt5();
+        let remembered = session.inbound.as_ref().map_or(0, |inbound| inbound.received.len());
+        let Some(connection) = &mut session.connection else { return Ok(()) };
+        while connection.unacknowledged.front().is_some_and(|gate| *gate <= durable) {
+            connection.unacknowledged.pop_front();
         }
-        let of_connection = session.connection.as_ref().map_or(0, |held| held.received);
-        let is_over = of_connection >= maximum || inbound.received.len() >= 2 * maximum;
-        if session.is_mqtt5() && is_over {
-            return Err(Violation::ReceiveMaximumExceeded);
-        }
-        Ok(false)
+        let open = connection.received + connection.unacknowledged.len();
+        let is_over = open >= maximum || (qos == QoS::Two && remembered >= 2 * maximum);
+        if is_mqtt5 && is_over { Err(Violation::ReceiveMaximumExceeded) } else { Ok(()) }
     }
 
     /// A `$` topic is the server's: whether it takes the message. Of those a client may publish to,
@@ -279,6 +309,13 @@ impl Shard {
         let packet =
             if publish.qos == QoS::Two { Packet::PubRec(ack) } else { Packet::PubAck(ack) };
         self.acknowledge(index, &packet, gate, out);
+        let durable = self.gates.durable;
+        if let Some(connection) = &mut self.session(index).connection
+            && publish.qos == QoS::One
+            && connection.ack_gate > durable
+        {
+            connection.unacknowledged.push_back(connection.ack_gate);
+        }
     }
 
     /// PUBREL ends the exchange of a QoS 2 identifier [MQTT-4.3.3-11].

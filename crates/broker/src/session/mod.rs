@@ -9,6 +9,8 @@ mod end;
 mod expiry;
 mod inbound;
 mod outbound;
+mod publish_frame;
+mod restore;
 mod scan;
 mod share;
 mod subscribe;
@@ -73,6 +75,8 @@ pub(crate) struct Connection {
     pub(crate) received: usize,
     /// Requests on reserved topics that are not carried out, and what waits behind them.
     pub(crate) held: Option<Box<Held>>,
+    /// Positions that its PUBACK packets wait for, in order; those that are durable have left.
+    pub(crate) unacknowledged: VecDeque<Lsn>,
 }
 
 impl Connection {

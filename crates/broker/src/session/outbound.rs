@@ -8,16 +8,17 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use bitts_mqtt::{Ack, Packet, PacketId, ProtocolVersion, PublishFrame, QoS, ReasonCode};
+use bitts_mqtt::{Ack, Packet, PacketId, PublishFrame, QoS, ReasonCode};
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::publish_frame::{put_publish, remaining, write_publish};
 use super::{Connection, Session};
 use crate::message::Message;
-use crate::outbox::{Frame, Outbox, Parcel, SessionRef};
+use crate::outbox::{Frame, Outbox};
 use crate::rates::{AccountRate, Rates};
 use crate::reason::{Dropped, Violation};
-use crate::record::{Lsn, Record, Stage};
+use crate::record::{LogId, Lsn, Record, SavedOwed, Stage};
 use crate::route::{Interest, Merged};
 use crate::shard::Shard;
 use crate::slot::NameKey;
@@ -30,10 +31,10 @@ pub(crate) type Identifiers = SmallVec<[u32; 2]>;
 const ROUND_BYTES: usize = 256 << 10;
 /// Places that an empty queue keeps.
 const KEPT_MAX: usize = 256;
-/// Payloads from this size on are in the outbox once, however their packets begin.
-const TAIL_FROM: usize = 4 << 10;
 /// How soon a message that waits for a rate is looked at again at the earliest, in milliseconds.
 const RATE_LOOK_MS: u64 = 10;
+/// Stands for the number of a message that is sent now or never; real ones begin at 1.
+pub(super) const NOT_OWED: u64 = 0;
 /// Messages in flight, those included that earlier connections left behind.
 const INFLIGHT_MAX: usize = 32_768;
 
@@ -50,6 +51,10 @@ pub(crate) struct Transit<'a> {
     pub(crate) accepted_unix_ms: u64,
     /// The QoS 2 identifier that is durable with it.
     pub(crate) received: Option<(Arc<str>, u16)>,
+    /// Its name in the log, if it is to be there; known before it is parked.
+    pub(crate) log: Option<LogId>,
+    /// The number under which a `$share` group keeps it until a member has it; 0 for none.
+    pub(crate) handed: u64,
     pub(crate) parked: Option<Arc<Message>>,
     /// The key of the topic, once somebody asked for it.
     pub(crate) topic_key: Option<NameKey>,
@@ -72,11 +77,18 @@ impl<'a> Transit<'a> {
             expires_at: message.expires_at,
             accepted_unix_ms: message.accepted_unix_ms,
             received: None,
+            log: message.log,
+            handed: 0,
             parked: Some(Arc::clone(message)),
             topic_key: None,
             payload_at: None,
             templates: Default::default(),
         }
+    }
+
+    /// A message that is kept enters the broker: it has no name in the log yet.
+    pub(crate) fn entering(message: &'a Arc<Message>) -> Self {
+        Self { log: None, parked: None, ..Self::parked(message) }
     }
 
     /// The message in a form that may be kept; copied at most once.
@@ -91,6 +103,7 @@ impl<'a> Transit<'a> {
                 publisher: self.publisher,
                 expires_at: self.expires_at,
                 accepted_unix_ms: self.accepted_unix_ms,
+                log: self.log,
             })
         });
         Arc::clone(parked)
@@ -116,6 +129,23 @@ impl<'a> Delivery<'a> {
             group: None,
         }
     }
+
+    fn saved(
+        self,
+        number: u64,
+        message: Option<Arc<Message>>,
+        sent: Option<(u16, Stage)>,
+    ) -> SavedOwed {
+        SavedOwed {
+            number,
+            qos: self.qos,
+            retain: self.retain,
+            identifiers: self.identifiers.into(),
+            group: self.group.cloned(),
+            sent,
+            message,
+        }
+    }
 }
 
 /// What became of a message that is sent now or never.
@@ -132,16 +162,18 @@ pub(crate) enum Once {
 /// A message that waits for its turn.
 #[derive(Debug)]
 pub(crate) struct Queued {
-    message: Arc<Message>,
-    qos: QoS,
-    retain: bool,
-    identifiers: Identifiers,
-    group: Option<Arc<str>>,
+    /// Which of those that the session is owed.
+    pub(super) owed: u64,
+    pub(super) message: Arc<Message>,
+    pub(super) qos: QoS,
+    pub(super) retain: bool,
+    pub(super) identifiers: Identifiers,
+    pub(super) group: Option<Arc<str>>,
 }
 
 /// What of a message in flight this connection was sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Sent {
+pub(super) enum Sent {
     Nothing,
     /// It counts against the client's Receive Maximum.
     Publish,
@@ -151,18 +183,20 @@ enum Sent {
 
 /// A message the client has not acknowledged in full.
 #[derive(Debug)]
-struct Inflight {
-    packet_id: PacketId,
-    stage: Stage,
-    sent: Sent,
+pub(super) struct Inflight {
+    /// Which of those that the session is owed, or [`NOT_OWED`].
+    pub(super) owed: u64,
+    pub(super) packet_id: PacketId,
+    pub(super) stage: Stage,
+    pub(super) sent: Sent,
     /// How many identifiers were given out before it.
-    number: u64,
-    qos: QoS,
-    retain: bool,
-    identifiers: Identifiers,
-    group: Option<Arc<str>>,
+    pub(super) number: u64,
+    pub(super) qos: QoS,
+    pub(super) retain: bool,
+    pub(super) identifiers: Identifiers,
+    pub(super) group: Option<Arc<str>>,
     /// Absent where it will never be sent again.
-    message: Option<Arc<Message>>,
+    pub(super) message: Option<Arc<Message>>,
 }
 
 /// See the module.
@@ -170,12 +204,15 @@ struct Inflight {
 pub(crate) struct Outbound {
     pub(crate) queue: VecDeque<Queued>,
     pub(crate) queued_bytes: usize,
-    inflight: VecDeque<Inflight>,
+    pub(super) inflight: VecDeque<Inflight>,
     /// PUBLISH packets that this connection is to be sent again.
-    unsent: usize,
+    pub(super) unsent: usize,
     /// PUBLISH packets of this connection that count against the client's Receive Maximum.
-    window_used: usize,
-    numbers: u64,
+    pub(super) window_used: usize,
+    /// Packet Identifiers given out.
+    pub(super) numbers: u64,
+    /// Messages that the session was owed so far.
+    pub(super) owed: u64,
 }
 
 impl Outbound {
@@ -238,6 +275,12 @@ impl Outbound {
                 return (id, number);
             }
         }
+    }
+
+    /// The number of the next message that the session is owed.
+    fn next_owed(&mut self) -> u64 {
+        self.owed += 1;
+        self.owed
     }
 
     fn position(&self, packet_id: PacketId, stage: Stage) -> Option<usize> {
@@ -305,7 +348,7 @@ impl Shard {
             && outbound.has_room(connection.window)
             && !connection.congested;
         if is_free && connection.delivers_in_time(now, &self.rates, &self.interest) {
-            self.send_with_id(now, index, transit, delivery, out);
+            self.send_with_id(now, index, transit, delivery, None, out);
         } else {
             self.enqueue(index, transit, delivery);
             if is_free {
@@ -314,33 +357,43 @@ impl Shard {
         }
     }
 
-    /// Sends at QoS 1 or 2 and keeps it in flight.
+    /// Sends at QoS 1 or 2 and keeps it in flight; `queued` is its number where it was queued.
     fn send_with_id(
         &mut self,
         now: Now,
         index: u32,
         transit: &mut Transit<'_>,
         delivery: Delivery<'_>,
+        queued: Option<u64>,
         out: &mut Outbox,
     ) {
         let session = &mut self.sessions[index as usize];
         let persistent = session.is_persistent();
-        // The receiver must not see at QoS 2 what a crash would give another identifier.
-        let is_recorded = delivery.qos == QoS::Two && persistent;
         let keep = (persistent || delivery.group.is_some()).then(|| transit.park());
         let Some(connection) = &mut session.connection else { return };
         let outbound = session.outbound.get_or_insert_default();
         let (packet_id, number) = outbound.next_packet_id();
-        let gate = if is_recorded { self.lsn } else { Lsn::default() };
+        // The receiver must not see at QoS 2 what a crash would give another identifier.
+        let is_gated = delivery.qos == QoS::Two && persistent;
+        let gate = if is_gated { self.lsn } else { Lsn::default() };
         let way = (Some(packet_id), !connection.is_open(gate, &self.gates));
         let Some(frame) =
             write_publish(connection, session.version, way, now, transit, delivery, out)
         else {
             self.stats.drop_one(Dropped::PacketTooLarge);
+            self.record_settled(index, queued);
             return;
         };
+        if is_gated {
+            connection.push(frame, gate, &mut self.gates, out);
+        } else {
+            connection.push_free(frame, &mut self.gates, out);
+        }
+        self.stats.sent[delivery.qos as usize] += 1;
         outbound.window_used += 1;
+        let owed = queued.unwrap_or_else(|| outbound.next_owed());
         outbound.inflight.push_back(Inflight {
+            owed,
             packet_id,
             stage: Stage::Published,
             sent: Sent::Publish,
@@ -351,14 +404,27 @@ impl Shard {
             group: delivery.group.cloned(),
             message: keep.clone(),
         });
-        self.stats.sent[delivery.qos as usize] += 1;
-        if is_recorded {
-            connection.push(frame, gate, &mut self.gates, out);
-            let (slot, client_id) = (session.slot, Arc::clone(&session.client_id));
-            let (packet_id, stage) = (packet_id.number(), Stage::Published);
-            self.record(slot, Record::Delivery { client_id, packet_id, stage, message: keep });
+        if !persistent {
+            return;
+        }
+        let (slot, client_id) = (session.slot, Arc::clone(&session.client_id));
+        let packet_id = packet_id.number();
+        let record = if let Some(number) = queued {
+            Record::Sent { client_id, number, packet_id }
         } else {
-            connection.push_free(frame, &mut self.gates, out);
+            let sent = Some((packet_id, Stage::Published));
+            Record::Owed { client_id, owed: delivery.saved(owed, keep, sent) }
+        };
+        self.record(slot, record);
+    }
+
+    /// The session is not owed this one any more, if it was.
+    fn record_settled(&mut self, index: u32, number: Option<u64>) {
+        let Some(number) = number.filter(|number| *number != NOT_OWED) else { return };
+        let session = self.session(index);
+        if session.is_persistent() {
+            let (slot, client_id) = (session.slot, Arc::clone(&session.client_id));
+            self.record(slot, Record::Settled { client_id, number });
         }
     }
 
@@ -394,6 +460,7 @@ impl Shard {
         if let Some(((packet_id, number), outbound)) = numbered {
             outbound.window_used += 1;
             outbound.inflight.push_back(Inflight {
+                owed: NOT_OWED,
                 packet_id,
                 stage: Stage::Published,
                 sent: Sent::Publish,
@@ -428,9 +495,16 @@ impl Shard {
         }
         outbound.queued_bytes += bytes;
         self.queued_bytes += bytes;
+        let owed = outbound.next_owed();
         let identifiers = delivery.identifiers.into();
         let (qos, retain, group) = (delivery.qos, delivery.retain, delivery.group.cloned());
-        outbound.queue.push_back(Queued { message, qos, retain, identifiers, group });
+        let kept = Arc::clone(&message);
+        outbound.queue.push_back(Queued { owed, message, qos, retain, identifiers, group });
+        if session.is_persistent() {
+            let (slot, client_id) = (session.slot, Arc::clone(&session.client_id));
+            let owed = delivery.saved(owed, Some(kept), None);
+            self.record(slot, Record::Owed { client_id, owed });
+        }
     }
 
     /// Sends what the window has room for: first what was in flight before, then the queue.
@@ -471,10 +545,12 @@ impl Shard {
             self.queued_bytes -= bytes;
             if queued.message.is_expired(now.moment) {
                 self.stats.drop_one(Dropped::Expired);
+                self.record_settled(index, Some(queued.owed));
                 continue;
             }
             let mut transit = Transit::parked(&queued.message);
             if !self.may_receive(now, index, &mut transit) {
+                self.record_settled(index, Some(queued.owed));
                 continue;
             }
             let delivery = Delivery {
@@ -483,7 +559,7 @@ impl Shard {
                 identifiers: &queued.identifiers,
                 group: queued.group.as_ref(),
             };
-            self.send_with_id(now, index, &mut transit, delivery, out);
+            self.send_with_id(now, index, &mut transit, delivery, Some(queued.owed), out);
         }
         self.continue_scans(now, index, out);
     }
@@ -533,9 +609,9 @@ impl Shard {
             return;
         };
         if !self.may_receive(now, index, &mut Transit::parked(&message)) {
-            if let Some(outbound) = &mut self.session(index).outbound {
-                outbound.remove(at);
-            }
+            let outbound = &mut self.session(index).outbound;
+            let removed = outbound.as_mut().and_then(|outbound| outbound.remove(at));
+            self.record_settled(index, removed.map(|held| held.owed));
             return;
         }
         let session = &mut self.sessions[index as usize];
@@ -558,14 +634,10 @@ impl Shard {
             payload: &message.payload,
         };
         if frame.encoded_len() > connection.packet_bytes_max as usize {
-            let (qos, packet_id) = (held.qos, held.packet_id.number());
+            let owed = held.owed;
             outbound.remove(at);
             self.stats.drop_one(Dropped::PacketTooLarge);
-            if qos == QoS::Two && session.is_recorded {
-                let (slot, client_id) = (session.slot, Arc::clone(&session.client_id));
-                let stage = Stage::Complete;
-                self.record(slot, Record::Delivery { client_id, packet_id, stage, message: None });
-            }
+            self.record_settled(index, Some(owed));
             return;
         }
         let frame = put_publish(connection, &frame, &mut None, out);
@@ -598,30 +670,6 @@ impl Shard {
         self.send_owed(now, index, out);
     }
 
-    /// The session is gone: what a `$share` group chose it for at QoS 1 goes to another member
-    /// [MQTT5 4.8.2], everything else is dropped.
-    pub(crate) fn give_back(
-        &mut self,
-        now: Now,
-        session: SessionRef,
-        outbound: Outbound,
-        out: &mut Outbox,
-    ) {
-        let inflight = outbound.inflight.into_iter().filter(|held| held.stage == Stage::Published);
-        let inflight = inflight.map(|held| (held.message, held.qos, held.group));
-        let queued = outbound.queue.into_iter();
-        let queued = queued.map(|held| (Some(held.message), held.qos, held.group));
-        for owed in inflight.chain(queued) {
-            if let (Some(message), QoS::One, Some(group)) = owed {
-                let owner = self.placement.owner_of(&group);
-                let parcel = Parcel::Undelivered { group, session, message, tried: 0 };
-                self.tell(now, owner, parcel, out);
-            } else {
-                self.stats.drop_one(Dropped::SessionEnded);
-            }
-        }
-    }
-
     pub(crate) fn on_congested(&mut self, conn: crate::ConnId) {
         let Some(index) = self.session_of(conn) else { return };
         if let Some(connection) = &mut self.session(index).connection {
@@ -651,10 +699,11 @@ impl Shard {
             && let Some(at) = outbound.position(ack.packet_id, Stage::Published)
             && outbound.inflight.get(at).is_some_and(|held| held.qos == QoS::One)
         {
-            outbound.remove(at);
+            let removed = outbound.remove(at);
             if ack.reason_code.is_error() {
                 self.stats.drop_one(Dropped::Rejected);
             }
+            self.record_settled(index, removed.map(|held| held.owed));
             self.confirm(index, ack.packet_id, ack.reason_code, out);
             self.send_owed(now, index, out);
         }
@@ -690,20 +739,14 @@ impl Shard {
             return Ok(());
         };
         if ack.reason_code.is_error() {
-            outbound.remove(at);
+            let removed = outbound.remove(at);
             self.stats.drop_one(Dropped::Rejected);
-            if persistent {
-                let stage = Stage::Complete;
-                self.record(slot, Record::Delivery { client_id, packet_id, stage, message: None });
-            }
+            self.record_settled(index, removed.map(|held| held.owed));
             self.send_owed(now, index, out);
             return Ok(());
         }
         outbound.release(at);
-        let gate = persistent.then(|| {
-            let stage = Stage::Released;
-            self.record(slot, Record::Delivery { client_id, packet_id, stage, message: None })
-        });
+        let gate = persistent.then(|| self.record(slot, Record::Released { client_id, packet_id }));
         self.release(index, ack.packet_id, ReasonCode::Success, gate, out);
         Ok(())
     }
@@ -726,17 +769,11 @@ impl Shard {
         ack: &Ack<'_>,
         out: &mut Outbox,
     ) -> Result<(), Violation> {
-        let session = self.session(index);
-        let (slot, persistent) = (session.slot, session.is_persistent());
-        let client_id = Arc::clone(&session.client_id);
-        if let Some(outbound) = &mut session.outbound
+        if let Some(outbound) = &mut self.session(index).outbound
             && let Some(at) = outbound.position(ack.packet_id, Stage::Released)
         {
-            outbound.remove(at);
-            if persistent {
-                let (packet_id, stage) = (ack.packet_id.number(), Stage::Complete);
-                self.record(slot, Record::Delivery { client_id, packet_id, stage, message: None });
-            }
+            let removed = outbound.remove(at);
+            self.record_settled(index, removed.map(|held| held.owed));
             self.send_owed(now, index, out);
         }
         Ok(())
@@ -753,100 +790,5 @@ impl Session {
                     && outbound.unsent == 0
                     && outbound.has_room(connection.window)
             })
-    }
-}
-
-/// Seconds until a message expires, rounded up, so that what is sent is never 0 [MQTT-3.3.2-6].
-fn remaining(expires_at: Option<Moment>, now: Moment) -> Option<u32> {
-    let millis = expires_at?.millis_since(now);
-    Some(u32::try_from(millis.div_ceil(1000)).unwrap_or(u32::MAX))
-}
-
-/// Encodes a PUBLISH for one receiver, or finds it encoded; none where the client takes no packet
-/// this large [MQTT-3.1.2-24].
-fn write_publish(
-    connection: &mut Connection,
-    version: ProtocolVersion,
-    (packet_id, is_gated): (Option<PacketId>, bool),
-    now: Now,
-    transit: &mut Transit<'_>,
-    delivery: Delivery<'_>,
-    out: &mut Outbox,
-) -> Option<Frame> {
-    // What waits at a gate may be overtaken, so it neither makes nor uses an alias.
-    let alias = connection.outbound_aliases.as_deref().filter(|_| !is_gated);
-    let alias = alias.and_then(|aliases| aliases.find(transit.topic));
-    let is_common = alias.is_none() && delivery.identifiers.is_empty();
-    let template = usize::from(version == ProtocolVersion::V5) * 6
-        + delivery.qos as usize * 2
-        + usize::from(delivery.retain);
-    if is_common && let Some(Some(frame)) = transit.templates.get(template) {
-        let packet_id = packet_id.map_or(0, PacketId::number);
-        let frame = Frame { conn: connection.id, packet_id, ..*frame };
-        return (frame.bytes() <= connection.packet_bytes_max).then_some(frame);
-    }
-    let mut publish = PublishFrame {
-        version,
-        dup: false,
-        qos: delivery.qos,
-        retain: delivery.retain,
-        topic: if alias.is_some_and(|(_, known)| known) { "" } else { transit.topic },
-        packet_id,
-        topic_alias: alias.map(|(alias, _)| alias),
-        message_expiry_interval: remaining(transit.expires_at, now.moment),
-        subscription_identifiers: delivery.identifiers,
-        forwarded: transit.properties,
-        payload: transit.payload,
-    };
-    let maximum = connection.packet_bytes_max as usize;
-    let mut is_new_alias = alias.is_some_and(|(_, known)| !known);
-    if is_new_alias && publish.encoded_len() > maximum {
-        // It may fit without.
-        publish.topic_alias = None;
-        is_new_alias = false;
-    }
-    if publish.encoded_len() > maximum {
-        return None;
-    }
-    if let (true, Some(aliases)) = (is_new_alias, &mut connection.outbound_aliases) {
-        aliases.told(transit.topic);
-    }
-    let frame = put_publish(connection, &publish, &mut transit.payload_at, out);
-    if is_common && let Some(place) = transit.templates.get_mut(template) {
-        *place = Some(frame);
-    }
-    Some(frame)
-}
-
-/// Encodes a PUBLISH; of a large one the payload is put into the outbox once.
-fn put_publish(
-    connection: &Connection,
-    publish: &PublishFrame<'_>,
-    payload_at: &mut Option<u64>,
-    out: &mut Outbox,
-) -> Frame {
-    let is_large = publish.payload.len() >= TAIL_FROM;
-    let tail_start = if is_large {
-        *payload_at.get_or_insert_with(|| {
-            let start = out.bytes.len() as u64;
-            out.bytes.extend_from_slice(publish.payload);
-            start
-        })
-    } else {
-        0
-    };
-    let start = out.bytes.len();
-    let packet_id_at = publish.encode_head(&mut out.bytes);
-    if !is_large {
-        out.bytes.extend_from_slice(publish.payload);
-    }
-    Frame {
-        conn: connection.id,
-        start: start as u64,
-        len: (out.bytes.len() - start) as u32,
-        tail_start,
-        tail_len: if is_large { publish.payload.len() as u32 } else { 0 },
-        packet_id_at: packet_id_at as u32,
-        packet_id: publish.packet_id.map_or(0, PacketId::number),
     }
 }

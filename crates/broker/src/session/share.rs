@@ -9,10 +9,12 @@ use std::sync::Arc;
 use bitts_mqtt::{PacketId, QoS};
 
 use super::outbound::{Delivery, Identifiers, Transit};
+use crate::message::Message;
 use crate::outbox::{Member, Outbox, Parcel, SessionRef};
 use crate::reason::Dropped;
+use crate::record::Record;
 use crate::route::Holder;
-use crate::route::share::{ASKED_ALL, ASKED_MAX};
+use crate::route::share::{ASKED_ALL, ASKED_MAX, Parked};
 use crate::shard::Shard;
 use crate::slot::ShardId;
 use crate::time::Now;
@@ -31,6 +33,7 @@ impl Shard {
     pub(crate) fn on_parcel(&mut self, now: Now, from: ShardId, parcel: Parcel, out: &mut Outbox) {
         match parcel {
             Parcel::Retain(message) => {
+                self.take(message.log, true, out);
                 if !message.payload.is_empty() && self.is_retained_full(&message.topic) {
                     self.stats.drop_one(Dropped::RetainedFull);
                 } else {
@@ -59,19 +62,18 @@ impl Shard {
             Parcel::Answered { asker } => self.on_answered(asker, out),
             Parcel::AnswersDue => self.on_answers_due(now, out),
             Parcel::Leave { group, session } => self.on_leave(&group, session),
-            Parcel::Deliver { group, session, message, tried } => {
+            Parcel::Deliver { group, session, message, tried, handed } => {
                 let mut transit = Transit::parked(&message);
                 if !self.deliver_to_member(now, &group, session, &mut transit, tried, out) {
-                    let undelivered = Parcel::Undelivered {
-                        group,
-                        session,
-                        message: Arc::clone(&message),
-                        tried,
-                    };
-                    out.parcels.push((from, undelivered));
+                    let message = Arc::clone(&message);
+                    let parcel = Parcel::Undelivered { group, session, message, tried, handed };
+                    out.parcels.push((from, parcel));
+                } else if handed > 0 {
+                    out.parcels.push((from, Parcel::Delivered { group, handed }));
                 }
             }
-            Parcel::Undelivered { group, message, tried, session } => {
+            Parcel::Delivered { group, handed } => self.on_delivered(&group, handed),
+            Parcel::Undelivered { group, message, tried, session, handed } => {
                 if let Some(position) = self.groups.position(&group) {
                     // Who cannot take what it must take is not there; it says so when it is again.
                     let is_gone = tried == ASKED_ALL;
@@ -80,7 +82,11 @@ impl Shard {
                         group.is_away(session);
                     }
                     let tried = if is_gone { 0 } else { tried };
-                    self.choose_member(now, position, &mut Transit::parked(&message), tried, out);
+                    let kept =
+                        self.groups.at(position).and_then(|group| group.handed.remove(&handed));
+                    let handed = kept.map_or(0, |_| handed);
+                    let mut transit = Transit { handed, ..Transit::parked(&message) };
+                    self.choose_member(now, position, &mut transit, tried, out);
                 } else {
                     self.stats.drop_one(Dropped::NoGroupMember);
                 }
@@ -156,15 +162,72 @@ impl Shard {
         let Some(group) = self.groups.at(position) else { return };
         group.remove(session);
         if !group.is_persistent() {
+            let group_name = Arc::clone(&group.name);
             let parked = group.take_parked();
-            self.queued_bytes -= parked.iter().map(|message| message.bytes()).sum::<usize>();
+            self.queued_bytes -= parked.iter().map(|held| held.message.bytes()).sum::<usize>();
             self.stats.drop_many(Dropped::NoGroupMember, parked.len() as u64);
+            for held in &parked {
+                self.record_unparked(&group_name, held.number);
+            }
         }
         if self.groups.at(position).is_some_and(|group| group.members.is_empty())
             && let Some(group) = self.groups.remove(position)
         {
             self.router.release(&group.filter, Holder::Group(position), true);
+            for number in group.handed.keys() {
+                self.record_unparked(&group.name, *number);
+            }
         }
+    }
+
+    /// A member of another shard has what it was given, and that is in the journal.
+    fn on_delivered(&mut self, name: &Arc<str>, handed: u64) {
+        let Some(position) = self.groups.position(name) else { return };
+        let held = self.groups.at(position).and_then(|group| group.handed.remove(&handed));
+        if held.is_some() {
+            self.record_unparked(name, handed);
+        }
+    }
+
+    /// The group keeps a message, so that it is not lost before a member has it; says under which
+    /// number.
+    fn record_parked(&mut self, group: &Arc<str>, transit: &mut Transit<'_>) -> u64 {
+        if transit.handed == 0 {
+            transit.handed = self.next_entry;
+            self.next_entry += 1;
+            let (slot, message) = (self.placement.slot_of(group), transit.park());
+            let (group, number) = (Arc::clone(group), transit.handed);
+            self.record(slot, Record::Parked { group, number, message });
+        }
+        transit.handed
+    }
+
+    fn record_unparked(&mut self, group: &Arc<str>, number: u64) {
+        if number > 0 {
+            let slot = self.placement.slot_of(group);
+            self.record(slot, Record::Unparked { group: Arc::clone(group), number });
+        }
+    }
+
+    /// What a group kept for a process before this one; its members are there already.
+    pub fn restore_parked(
+        &mut self,
+        group: &Arc<str>,
+        parked: Vec<(u64, Arc<Message>)>,
+        out: &mut Outbox,
+    ) {
+        let position = self.groups.position(group);
+        for (number, message) in parked {
+            match position.and_then(|position| self.groups.at(position)) {
+                Some(group) => {
+                    self.queued_bytes += message.bytes();
+                    group.parked_bytes += message.bytes();
+                    group.parked.push_back(Parked { number, message });
+                }
+                None => self.record_unparked(group, number),
+            }
+        }
+        self.seal(out);
     }
 
     /// Gives what waited to members that are back, no faster than they may get it.
@@ -184,12 +247,15 @@ impl Shard {
             let at = group.drained.next(rate).max(now.moment.plus_millis(1));
             self.timers.remind(at, Reminder::Group(position));
         }
-        self.queued_bytes -= parked.iter().map(|message| message.bytes()).sum::<usize>();
-        for message in parked {
+        let name = Arc::clone(&group.name);
+        self.queued_bytes -= parked.iter().map(|held| held.message.bytes()).sum::<usize>();
+        for Parked { number, message } in parked {
             if message.is_expired(now.moment) {
                 self.stats.drop_one(Dropped::Expired);
+                self.record_unparked(&name, number);
             } else {
-                self.choose_member(now, position, &mut Transit::parked(&message), 0, out);
+                let mut transit = Transit { handed: number, ..Transit::parked(&message) };
+                self.choose_member(now, position, &mut transit, 0, out);
             }
         }
     }
@@ -202,6 +268,7 @@ impl Shard {
         transit: &mut Transit<'_>,
         out: &mut Outbox,
     ) {
+        transit.handed = 0;
         let is_held = self.rates.shared_messages_per_subscriber > 0 && transit.qos > QoS::Zero;
         if is_held && self.groups.at(position).is_some_and(|group| !group.parked.is_empty()) {
             self.park_in_group(position, transit);
@@ -229,12 +296,11 @@ impl Shard {
             };
             tried = if usize::from(tried) >= asked_max { ASKED_ALL } else { tried + 1 };
             if session.shard != self.id {
-                let message = transit.park();
-                let parcel = Parcel::Deliver { group: name, session, message, tried };
-                out.parcels.push((session.shard, parcel));
+                self.hand_over(position, session, transit, tried, out);
                 return;
             }
             if self.deliver_to_member(now, &name, session, transit, tried, out) {
+                self.record_unparked(&name, transit.handed);
                 return;
             }
             if tried == ASKED_ALL {
@@ -245,11 +311,38 @@ impl Shard {
         }
     }
 
+    /// Gives a message to a member of another shard, and keeps it until that has it.
+    fn hand_over(
+        &mut self,
+        position: u32,
+        session: SessionRef,
+        transit: &mut Transit<'_>,
+        tried: u16,
+        out: &mut Outbox,
+    ) {
+        let message = transit.park();
+        let Some(group) = self.groups.at(position) else { return };
+        let (name, is_persistent) = (Arc::clone(&group.name), group.is_persistent());
+        let handed = if transit.qos > QoS::Zero && is_persistent {
+            self.record_parked(&name, transit)
+        } else {
+            self.record_unparked(&name, std::mem::take(&mut transit.handed));
+            0
+        };
+        if let Some(group) = self.groups.at(position).filter(|_| handed > 0) {
+            group.handed.insert(handed, Arc::clone(&message));
+        }
+        let parcel = Parcel::Deliver { group: name, session, message, tried, handed };
+        out.parcels.push((session.shard, parcel));
+    }
+
     fn park_in_group(&mut self, position: u32, transit: &mut Transit<'_>) {
         let limits = &self.limits;
         let Some(group) = self.groups.at(position) else { return };
+        let name = Arc::clone(&group.name);
         if transit.qos == QoS::Zero || !group.is_persistent() {
             self.stats.drop_one(Dropped::NoGroupMember);
+            self.record_unparked(&name, transit.handed);
             return;
         }
         let message = transit.park();
@@ -258,12 +351,17 @@ impl Shard {
             || group.parked_bytes + bytes > limits.queued_bytes_max
         {
             self.stats.drop_one(Dropped::GroupQueueFull);
+            self.record_unparked(&name, transit.handed);
         } else if self.queued_bytes + bytes > limits.queued_bytes_total_max {
             self.stats.drop_one(Dropped::QueuesFull);
+            self.record_unparked(&name, transit.handed);
         } else {
             self.queued_bytes += bytes;
             group.parked_bytes += bytes;
-            group.parked.push_back(message);
+            let number = self.record_parked(&name, transit);
+            if let Some(group) = self.groups.at(position) {
+                group.parked.push_back(Parked { number, message });
+            }
         }
     }
 

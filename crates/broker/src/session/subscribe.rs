@@ -58,7 +58,7 @@ impl Subscription {
 
 impl Session {
     /// Counts the wildcard shape of a filter that was made or ended.
-    fn count_shape(&mut self, filter: &str, more: bool) {
+    pub(super) fn count_shape(&mut self, filter: &str, more: bool) {
         let inner = bitts_mqtt::shared_filter(filter).map_or(filter, |shared| shared.filter);
         let shape = match shape::cost_of(inner) {
             Cost::Exact => return,

@@ -11,11 +11,15 @@ use bytes::Bytes;
 use crate::message::Message;
 use crate::outbox::Outbox;
 use crate::reason::Dropped;
-use crate::record::Record;
+use crate::record::{Record, SavedWill};
 use crate::session::Transit;
 use crate::shard::Shard;
 use crate::slot::NameKey;
 use crate::time::{Moment, Now};
+
+/// How long a client whose connection ended with the process may take to come back, so that its
+/// Will without a delay is not published, in seconds.
+const RETURN_SECONDS: u64 = 10;
 
 /// A Will that may still be published.
 #[derive(Debug)]
@@ -41,6 +45,7 @@ impl SessionWill {
                 publisher,
                 expires_at: None,
                 accepted_unix_ms: 0,
+                log: None,
             }),
             delay_seconds: will.delay_interval,
             message_expiry_interval: will.properties.message_expiry_interval,
@@ -53,8 +58,25 @@ impl SessionWill {
         self.due
     }
 
-    pub(crate) fn as_record(&self) -> (Arc<Message>, u32) {
-        (Arc::clone(&self.message), self.delay_seconds)
+    pub(crate) fn saved(&self) -> SavedWill {
+        SavedWill {
+            message: Arc::clone(&self.message),
+            delay_seconds: self.delay_seconds,
+            message_expiry_interval: self.message_expiry_interval,
+        }
+    }
+
+    /// The Will of a session that a process before this one had. Its connection ended at `ended`,
+    /// or with that process.
+    pub(crate) fn restored(saved: SavedWill, expiry: u32, now: Moment, ended: Moment) -> Self {
+        let SavedWill { message, delay_seconds, message_expiry_interval } = saved;
+        let is_due_at_once = delay_seconds == 0 || expiry == 0;
+        let due = if is_due_at_once {
+            now.plus_seconds(RETURN_SECONDS)
+        } else {
+            ended.plus_seconds(u64::from(delay_seconds))
+        };
+        Self { message, delay_seconds, message_expiry_interval, due: Some(due) }
     }
 }
 
@@ -93,7 +115,7 @@ impl Shard {
         let message = Arc::new(message);
         let published = Some(Arc::clone(&message));
         self.record(slot, Record::WillDone { client_id, published });
-        self.publish(now, &mut Transit::parked(&message), out);
+        self.publish(now, &mut Transit::entering(&message), out);
     }
 
     /// Drops the Will, if there is one.

@@ -9,11 +9,9 @@
 //! done.
 
 mod control;
-mod direct;
 mod error;
 mod pager;
 mod retry;
-mod shadow;
 mod transport;
 
 use std::path::PathBuf;
@@ -36,10 +34,8 @@ use tokio::time::{sleep, timeout};
 
 pub use self::control::ControlCall;
 pub use self::error::{
-    CallError, DeleteConnectionError, DeleteThingShadowError, GetConnectionError,
-    GetRetainedMessageError, GetThingShadowError, ListNamedShadowsForThingError,
-    ListRetainedMessagesError, ListSubscriptionsError, PublishError, Refusal,
-    SendDirectMessageError, TransportError, UpdateThingShadowError,
+    CallError, DeleteConnectionError, GetConnectionError, GetRetainedMessageError,
+    ListRetainedMessagesError, ListSubscriptionsError, PublishError, Refusal, TransportError,
 };
 pub use self::pager::{ListedConnection, Pager, SelectConnections};
 pub use self::retry::RetryPolicy;

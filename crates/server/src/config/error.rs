@@ -39,15 +39,7 @@ impl ConfigError {
     }
 
     pub(super) fn refused(origin: &Origin, name: &str, refusal: Refusal, found: &str) -> Self {
-        match refusal {
-            Refusal::Expected(expected) => {
-                Self::at(origin, name, format_args!("expected {expected}, found {found}"))
-            }
-            Refusal::Unavailable(why) => Self::at(
-                origin,
-                name,
-                format_args!("{found} is not available in this version: {why}"),
-            ),
-        }
+        let Refusal(expected) = refusal;
+        Self::at(origin, name, format_args!("expected {expected}, found {found}"))
     }
 }

@@ -1,8 +1,7 @@
 //! Every setting: its name, what it takes, where it goes, whether it can change while serving.
 //!
 //! A row here makes the flag, the environment variable, the key of the file, and the line in a
-//! reload's report. A setting that is not available in this version has a row too, so that asking
-//! for it is an error that says so.
+//! reload's report.
 
 use std::path::PathBuf;
 
@@ -12,6 +11,7 @@ use super::Auth;
 use super::limit_keys::LIMITS;
 use super::settings::Settings;
 use super::value::{Kind, Value};
+use crate::Durability;
 
 /// One setting.
 #[derive(Debug)]
@@ -38,8 +38,6 @@ pub(super) enum Scope {
     /// In the table `limits` of the file and in the environment; takes effect at a start.
     Limit,
 }
-
-const DURABILITY: &str = "storage of messages on disk has not landed, they are kept in memory";
 
 const LOG: &str = "a level (off, error, warn, info, debug, trace) or levels of targets such as \
                    \"info,bitts_server=debug\"";
@@ -212,11 +210,14 @@ static KEYS: &[Key] = &[
     },
     Key {
         name: "durability",
-        about: "What an acknowledgement survives [not available in this version]",
-        kind: Kind::Missing(DURABILITY),
+        about: "What an acknowledgement survives: sync (loss of power) or os (the process's death)",
+        kind: Kind::Choice(&["sync", "os"]),
         scope: Scope::Start,
-        apply: |_, _| {},
-        current: nothing,
+        apply: |settings, value| {
+            let is_os = value.text() == "os";
+            settings.config.durability = if is_os { Durability::Os } else { Durability::Sync };
+        },
+        current: |settings| Value::Text(settings.config.durability.name().to_owned()),
     },
     Key {
         name: "memory-limit",
@@ -305,7 +306,7 @@ impl Key {
             Kind::Count(..) => "N",
             Kind::Bytes(..) => "BYTES",
             Kind::Switch => "BOOL",
-            Kind::Text(..) | Kind::Missing(_) | Kind::Millis(..) | Kind::Seconds(..) => "VALUE",
+            Kind::Text(..) | Kind::Millis(..) | Kind::Seconds(..) => "VALUE",
         }
     }
 

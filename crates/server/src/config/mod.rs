@@ -48,6 +48,8 @@ pub struct Config {
     /// Where the development CA is that signs certificates for devices. Default none: none are
     /// signed.
     pub pki_dir: Option<std::path::PathBuf>,
+    /// What an acknowledgement survives, where there is a data directory. Default loss of power.
+    pub durability: crate::Durability,
     /// Certificate and key of the listeners with TLS. Default none.
     pub tls: Option<crate::TlsFiles>,
     /// Connections of all listeners begin with a header of the PROXY protocol, version 1 or 2,
@@ -87,6 +89,7 @@ impl Default for Config {
             auth: Auth::Open,
             data_dir: None,
             pki_dir: None,
+            durability: crate::Durability::Sync,
             tls: None,
             proxy_protocol: false,
             test_clock: false,

@@ -144,16 +144,6 @@ fn what_is_not_toml_names_its_line() {
 }
 
 #[test]
-fn what_is_not_available_is_refused_from_everywhere() {
-    let unavailable = [("durability", "sync")];
-    for (name, text) in unavailable {
-        let error = refusal(&flags(&[(name, text)]));
-        let start = format!("--{name}: \"{text}\" is not available in this version: ");
-        assert!(error.starts_with(&start), "{error}");
-    }
-}
-
-#[test]
 fn what_is_available_of_these_is_taken() {
     let words = [("auth", "open"), ("test-clock", "false"), ("ephemeral", "true")];
     let settings = Settings::load(&flags(&words)).expect("valid");

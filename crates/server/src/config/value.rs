@@ -106,8 +106,6 @@ pub(super) enum Kind {
     Text(&'static str, fn(&str) -> bool),
     /// One of several words.
     Choice(&'static [&'static str]),
-    /// Nothing: the setting is not available, and why.
-    Missing(&'static str),
     /// A count, in its bounds.
     Count(u64, u64),
     /// Bytes, in their bounds.
@@ -118,21 +116,15 @@ pub(super) enum Kind {
     Seconds(u64, u64),
 }
 
-/// Why a value is not taken.
+/// A value is not taken: what would be.
 #[derive(Debug, Eq, PartialEq)]
-pub(super) enum Refusal {
-    /// It is none: what would be one.
-    Expected(String),
-    /// It could be one, in a later version: why not in this one.
-    Unavailable(&'static str),
-}
+pub(super) struct Refusal(pub(super) String);
 
 const MAX_TEXT_BYTES: usize = 4_096;
 
 impl Kind {
     pub(super) fn parse(self, given: Given<'_>) -> Result<Value, Refusal> {
         let value = match self {
-            Self::Missing(why) => return Err(Refusal::Unavailable(why)),
             Self::Choice(words) => given
                 .text()
                 .filter(|text| words.contains(text))
@@ -154,7 +146,7 @@ impl Kind {
             Self::Millis(min, max) => in_bounds(scaled(&given, &MILLIS, false), min, max),
             Self::Seconds(min, max) => in_bounds(scaled(&given, &SECONDS, false), min, max),
         };
-        value.ok_or_else(|| Refusal::Expected(self.expected()))
+        value.ok_or_else(|| Refusal(self.expected()))
     }
 
     /// For an error's "expected …" and for documentation.
@@ -167,7 +159,6 @@ impl Kind {
             Self::Choice(words) => {
                 words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" or ")
             }
-            Self::Missing(_) => "nothing".to_owned(),
             Self::Count(min, max) => format!("an integer from {min} to {max}"),
             Self::Bytes(min, max) => format!(
                 "bytes such as 1048576 or \"1MiB\", from {} to {}",
@@ -279,11 +270,5 @@ mod tests {
             assert_eq!(WAIT.show(&value), text);
         }
         assert_eq!(Kind::Address.show(&Value::Address(None)), "off");
-    }
-
-    #[test]
-    fn what_is_not_there_yet_is_refused_as_that() {
-        let missing = Kind::Missing("later").parse(Given::Bare("x"));
-        assert_eq!(missing, Err(Refusal::Unavailable("later")));
     }
 }

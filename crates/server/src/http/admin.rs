@@ -134,11 +134,8 @@ impl Front {
             return Err(wrong_method());
         }
         match path {
-            "/health/live" => Ok(health("live", true, trace)),
-            "/health/ready" => {
-                let is_ready = !self.is_stopping.load(Ordering::Relaxed);
-                Ok(health(if is_ready { "ready" } else { "stopping" }, is_ready, trace))
-            }
+            "/health/live" => Ok(self.health("live", true, trace)),
+            "/health/ready" => Ok(self.readiness(trace)),
             "/metrics" => Ok(self.metrics(trace).await),
             "/bitts/v1/throttle" => {
                 self.throttle_next(head.uri.query()).map(|()| Answer::empty(trace))
@@ -181,6 +178,23 @@ impl Front {
             self.mesh.call_all(Command::Stats).await?;
         }
         Some(())
+    }
+
+    fn readiness(&self, trace: &Trace) -> Answer {
+        let status = if self.is_stopping.load(Ordering::Relaxed) {
+            "stopping"
+        } else if self.counters.is_disk_full() {
+            "disk_full"
+        } else {
+            "ready"
+        };
+        self.health(status, status == "ready", trace)
+    }
+
+    fn health(&self, status: &'static str, is_well: bool, trace: &Trace) -> Answer {
+        let durability = self.counters.durability;
+        let answer = Answer::json(&Health { status, durability }, trace);
+        if is_well { answer } else { answer.with_status(StatusCode::SERVICE_UNAVAILABLE) }
     }
 
     /// Makes the next requests to the data plane throttle: `calls`, and `operation` for one only.
@@ -249,9 +263,4 @@ impl Front {
 
 fn wrong_method() -> ApiError {
     ApiError::new(ErrorKind::MethodNotAllowed, "The path does not know this method")
-}
-
-fn health(status: &'static str, is_well: bool, trace: &Trace) -> Answer {
-    let answer = Answer::json(&Health { status, durability: "none" }, trace);
-    if is_well { answer } else { answer.with_status(StatusCode::SERVICE_UNAVAILABLE) }
 }

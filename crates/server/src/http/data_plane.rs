@@ -382,6 +382,9 @@ pub(super) fn refused(operation: Operation, reply: Option<Reply>) -> ApiError {
         Some(Reply::QuotaExceeded) => {
             ApiError::new(ErrorKind::Throttling, "The limit on retained messages is reached")
         }
+        Some(Reply::DiskFull) => {
+            ApiError::new(ErrorKind::ServiceUnavailable, "The disk of the server is full")
+        }
         Some(Reply::Throttled) => too_many(),
         Some(Reply::Reserved) => {
             let message = "No service of this version reads the reserved topic";

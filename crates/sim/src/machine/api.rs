@@ -215,6 +215,7 @@ fn finish(operation: &Operation, replies: Vec<Reply>) -> (u16, Value) {
         },
         Some(Reply::NotFound) => error(ErrorKind::ResourceNotFound),
         Some(Reply::QuotaExceeded | Reply::Throttled) => error(ErrorKind::Throttling),
+        Some(Reply::DiskFull) => error(ErrorKind::ServiceUnavailable),
         Some(Reply::Reserved) => error(ErrorKind::InvalidRequest),
         Some(Reply::Connection(info)) => (200, connection(operation, &info)),
         Some(Reply::Subscriptions { subscriptions, more }) => {

@@ -17,6 +17,8 @@ use std::sync::Arc;
 
 use bitts_aws::registry::Registry;
 use bitts_broker::command::{Command, Reply};
+use bitts_broker::record::SavedSession;
+use bitts_broker::recover::{Recovered, Recovery};
 use bitts_broker::{
     ConnId, Input, Interest, Limits, Loss, Lsn, Message, Moment, Now, Outbox, Parcel, Placement,
     Profile, Proof, Rates, ReplyId, Shard, ShardId,
@@ -120,6 +122,8 @@ pub struct Machine {
     next_entropy: u128,
     /// What should never happen, in the words of whoever noticed.
     faults: Vec<String>,
+    /// What all shards handed over, in order, as bytes.
+    journal: Vec<Vec<u8>>,
     /// What a test planted.
     bug: Option<Bug>,
 }
@@ -187,6 +191,7 @@ impl Machine {
             next_reply: 0,
             next_entropy: 0,
             faults: Vec::new(),
+            journal: Vec::new(),
             bug: None,
         }
     }
@@ -425,6 +430,46 @@ impl Machine {
     #[must_use]
     pub fn log(&self, shard: u8) -> Option<&Log> {
         self.cores.get(usize::from(shard)).map(|core| core.store.log())
+    }
+
+    /// What a process would find that came after this one was killed, in units from one on.
+    pub fn recover(&self, from: usize) -> Result<Recovered, String> {
+        let mut recovery = Recovery::new(self.now);
+        recovery.set_shards(self.options.shards);
+        for unit in self.journal.iter().skip(from) {
+            recovery.apply(unit).map_err(|bad| format!("{bad:?} in {unit:02x?}"))?;
+            recovery.end_frame();
+        }
+        Ok(recovery.finish())
+    }
+
+    /// Performs what every shard asked for.
+    pub fn perform(&mut self) {
+        for shard in (0..self.options.shards).map(ShardId) {
+            self.flush(shard);
+        }
+    }
+
+    /// Every shard writes everything again; says from which unit on.
+    pub fn checkpoint(&mut self) -> usize {
+        let from = self.journal.len();
+        for shard in (0..self.options.shards).map(ShardId) {
+            self.handle(shard, Input::Checkpoint { begin: true });
+            while self.core(shard).shard.is_checkpointing() {
+                self.handle(shard, Input::Checkpoint { begin: false });
+            }
+            self.flush(shard);
+        }
+        from
+    }
+
+    /// Every session of every shard that outlives its connection, by Client Identifier.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SavedSession> {
+        let all = self.cores.iter().flat_map(|core| core.shard.saved_sessions());
+        let mut kept: Vec<_> = all.filter(|session| session.expiry > 0).collect();
+        kept.sort_by(|a, b| a.client_id.cmp(&b.client_id));
+        kept
     }
 
     /// Where names are placed.

@@ -1,5 +1,6 @@
 //! Performing what a shard asked for, in the order that [`bitts_broker::Outbox`] documents.
 
+use bitts_broker::record::encode;
 use bitts_broker::{Close, ConnId, Input, ShardId};
 use bitts_store::{Store, StoreEvent};
 
@@ -10,16 +11,17 @@ impl Machine {
     /// Performs a shard's outbox.
     pub(crate) fn flush(&mut self, shard: ShardId) {
         self.spoil(shard);
-        let core = self.core(shard);
-        core.inputs = 0;
-        for batch in core.out.batches.drain(..) {
-            core.store.submit(batch);
-        }
-        for entry in core.out.entries.drain(..) {
-            core.store.append(entry);
-        }
         let now = self.now;
         let core = self.core(shard);
+        core.inputs = 0;
+        let out = &core.out;
+        if !(out.batches.is_empty() && out.entries.is_empty() && out.taken.is_empty()) {
+            let mut unit = Vec::new();
+            encode(shard, now, &out.taken, &out.batches, &out.entries, &mut unit);
+            self.journal.push(unit);
+        }
+        let core = self.core(shard);
+        core.store.submit(now, &mut core.out);
         while let Some(StoreEvent::Durable(lsn)) = core.store.poll() {
             core.durable = lsn;
             core.shard.handle(now, Input::Durable(lsn), &mut core.out);

@@ -1,7 +1,7 @@
 //! A store that says when it likes that something is durable, and keeps what it was given.
 
-use bitts_broker::Lsn;
 use bitts_broker::record::{Batch, Entry};
+use bitts_broker::{Lsn, Now, Outbox};
 use bitts_store::{MemoryStore, Store, StoreEvent};
 
 /// When what is stored becomes durable.
@@ -60,16 +60,14 @@ impl SimStore {
 }
 
 impl Store for SimStore {
-    fn submit(&mut self, batch: Batch) {
-        self.log.reached = self.log.reached.max(batch.lsn);
-        self.memory.submit(batch.clone());
-        self.log.batches.push(batch);
-    }
-
-    fn append(&mut self, entry: Entry) {
-        self.log.reached = self.log.reached.max(entry.lsn);
-        self.memory.append(entry.clone());
-        self.log.entries.push(entry);
+    fn submit(&mut self, now: Now, out: &mut Outbox) {
+        let log = &mut self.log;
+        log.batches.extend_from_slice(&out.batches);
+        log.entries.extend_from_slice(&out.entries);
+        self.memory.submit(now, out);
+        let last_batch = log.batches.last().map(|batch| batch.lsn);
+        let last = last_batch.max(log.entries.last().map(|entry| entry.lsn));
+        log.reached = log.reached.max(last.unwrap_or_default());
     }
 
     fn poll(&mut self) -> Option<StoreEvent> {

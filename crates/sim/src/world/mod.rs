@@ -74,6 +74,9 @@ pub struct Summary {
     pub wills: usize,
 }
 
+/// Steps between two looks at what must hold at any moment.
+const CHECKED_EVERY: usize = 997;
+
 /// Runs the world of a seed; a failing one runs again to tell what happened.
 pub fn run(seed: u64) -> Result<Summary, Box<Unsound>> {
     World::new(seed, false).run().map_err(|_| {
@@ -148,8 +151,11 @@ impl World {
     fn run(&mut self) -> Result<Summary, String> {
         self.note(|world| format!("{:?}", world.plan));
         self.begin()?;
-        for _ in 0..self.plan.steps {
+        for step in 0..self.plan.steps {
             self.step()?;
+            if step % CHECKED_EVERY == CHECKED_EVERY - 1 {
+                check::always(self)?;
+            }
         }
         self.rest()?;
         check::all(self)?;

@@ -14,6 +14,11 @@ use super::World;
 pub(super) use left::nothing_is_left;
 pub(super) use wills::wills;
 
+/// What must hold at any moment.
+pub(super) fn always(world: &mut World) -> Result<(), String> {
+    replay::log_tells_sessions(world).map(drop)
+}
+
 /// What must hold once everything has come to rest.
 pub(super) fn all(world: &mut World) -> Result<(), String> {
     wills::at_most_once(world)?;

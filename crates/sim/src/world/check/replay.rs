@@ -1,69 +1,31 @@
-//! The log tells everything: sessions, subscriptions and retained messages built from its records
-//! are those that the shards have.
+//! The log tells everything: sessions with what they are owed, and retained messages, recovered
+//! from its bytes are those that the shards have; also from a checkpoint alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bitts_broker::command::{Command, Reply};
-use bitts_broker::record::Record;
+use bitts_broker::record::SavedSession;
+use bitts_broker::recover::Recovered;
+use bitts_broker::{Cause, Message, Violation};
 
 use crate::world::World;
 
-/// A session as the log has it.
-#[derive(Debug, Default)]
-struct Logged {
-    expiry: u32,
-    filters: BTreeMap<String, u8>,
-    has_will: bool,
-}
-
-#[derive(Debug, Default)]
-struct Replay {
-    sessions: BTreeMap<String, Logged>,
-    retained: BTreeMap<String, Vec<u8>>,
-}
-
 pub(super) fn log_tells_all(world: &mut World) -> Result<(), String> {
-    let mut replay = Replay::default();
-    for shard in 0..world.plan.options.shards {
-        let Some(log) = world.machine.log(shard) else { continue };
-        for record in log.batches.iter().flat_map(|batch| &batch.records) {
-            replay.apply(record)?;
-        }
+    let recovered = log_tells_sessions(world)?;
+    if let Some(untaken) = recovered.untaken.first() {
+        return Err(format!("at rest, nobody is said to have taken {untaken:?}"));
     }
-    let mut existing = BTreeSet::new();
-    let ids: Vec<String> = world.clients.iter().map(|client| client.id.clone()).collect();
-    for id in ids {
-        let command = Command::GetConnection { client_id: id.clone() };
-        let Reply::Connection(info) = world.ask(&id, command)? else { continue };
-        let command =
-            Command::ListSubscriptions { client_id: id.clone(), after: None, max: 10_000 };
-        let Reply::Subscriptions { subscriptions, .. } = world.ask(&id, command)? else { continue };
-        existing.insert(id.clone());
-        if info.clean_session {
-            continue;
-        }
-        let held: BTreeMap<String, u8> =
-            subscriptions.iter().map(|one| (one.topic_filter.to_string(), one.qos)).collect();
-        let Some(logged) = replay.sessions.get(&id) else {
-            return Err(format!("the log does not know the session of {id}"));
-        };
-        if logged.filters != held || Some(logged.expiry) != info.session_expiry {
-            return Err(format!("{id}: the log has {logged:?}, the shard {held:?}, {info:?}"));
-        }
-    }
-    let other = replay.sessions.iter().find(|(id, logged)| {
-        !existing.contains(*id) && (logged.expiry > 0 || !logged.filters.is_empty())
-    });
-    if let Some((id, logged)) = other {
-        return Err(format!("the log has a session of {id} that is gone: {logged:?}"));
-    }
+    let retained = recovered.retained.into_iter();
+    let retained: BTreeMap<String, Vec<u8>> =
+        retained.map(|message| (message.topic.to_string(), message.payload.to_vec())).collect();
     for topic in world.retained_topics() {
         let reply = world.ask(&topic, Command::GetRetainedMessage { topic: topic.clone() })?;
         let held = match reply {
             Reply::Retained(message) => Some(message.payload.to_vec()),
             _ => None,
         };
-        let logged = replay.retained.get(&topic);
+        let logged = retained.get(&topic);
         let has_expired = held.is_none() && logged.is_some();
         if logged != held.as_ref() && !has_expired {
             return Err(format!("{topic}: the log has {logged:?}, the shard {held:?}"));
@@ -72,52 +34,46 @@ pub(super) fn log_tells_all(world: &mut World) -> Result<(), String> {
     Ok(())
 }
 
-impl Replay {
-    fn apply(&mut self, record: &Record) -> Result<(), String> {
-        match record {
-            Record::SessionAttached { client_id, expiry, will, .. } => {
-                let session = self.sessions.entry(client_id.to_string()).or_default();
-                session.expiry = *expiry;
-                session.has_will = will.is_some();
-            }
-            Record::SessionDetached { client_id, expiry, will_pending, .. } => {
-                let session = self.sessions.get_mut(&**client_id);
-                let session = session.ok_or_else(|| format!("{client_id} detached, unattached"))?;
-                session.expiry = *expiry;
-                if *will_pending && !session.has_will {
-                    return Err(format!(
-                        "{client_id}: a Will is pending that the log does not know"
-                    ));
-                }
-                session.has_will = *will_pending;
-            }
-            Record::SessionEnded { client_id } => {
-                self.sessions.remove(&**client_id);
-            }
-            Record::WillDone { client_id, .. } => {
-                if let Some(session) = self.sessions.get_mut(&**client_id) {
-                    session.has_will = false;
-                }
-            }
-            Record::Subscribed { client_id, filter, options, .. } => {
-                let session = self.sessions.get_mut(&**client_id);
-                let session =
-                    session.ok_or_else(|| format!("{client_id} subscribed, unattached"))?;
-                session.filters.insert(filter.to_string(), options.qos as u8);
-            }
-            Record::Unsubscribed { client_id, filter } => {
-                if let Some(session) = self.sessions.get_mut(&**client_id) {
-                    session.filters.remove(&**filter);
-                }
-            }
-            Record::Retained { message } if message.payload.is_empty() => {
-                self.retained.remove(&*message.topic);
-            }
-            Record::Retained { message } => {
-                self.retained.insert(message.topic.to_string(), message.payload.to_vec());
-            }
-            Record::ReceivedReleased { .. } | Record::Delivery { .. } | Record::Shadow { .. } => {}
-        }
-        Ok(())
+/// At any moment, the log has the sessions, and so has a checkpoint alone.
+pub(super) fn log_tells_sessions(world: &mut World) -> Result<Recovered, String> {
+    world.machine.perform();
+    let whole = world.machine.recover(0)?;
+    compare(&whole, &world.machine.sessions())?;
+    let from = world.machine.checkpoint();
+    let alone = world.machine.recover(from)?;
+    compare(&alone, &world.machine.sessions())
+        .map_err(|why| format!("after a checkpoint, {why}"))?;
+    Ok(whole)
+}
+
+fn compare(recovered: &Recovered, held: &[SavedSession]) -> Result<(), String> {
+    if recovered.unknown > 0 {
+        return Err(format!("{} records are about what is not known", recovered.unknown));
     }
+    let logged = recovered.sessions.iter().filter(|session| session.expiry > 0);
+    let logged: Vec<_> = logged.cloned().map(timeless).collect();
+    for (logged, held) in logged.iter().zip(held) {
+        let held = timeless(held.clone());
+        if *logged != held {
+            return Err(format!("the log has {logged:?}, the shard {held:?}"));
+        }
+    }
+    if logged.len() != held.len() {
+        return Err(format!("the log has {} sessions, the shards {}", logged.len(), held.len()));
+    }
+    Ok(())
+}
+
+/// Without points of time, which a clock that was set moves.
+fn timeless(mut session: SavedSession) -> SavedSession {
+    let without =
+        |message: &Arc<Message>| Arc::new(Message { expires_at: None, ..Message::clone(message) });
+    for owed in &mut session.owed {
+        owed.message = owed.message.as_ref().map(without);
+    }
+    // Which rule it was that a client broke is not kept.
+    if let Some((_, cause @ Cause::ClientError(_))) = &mut session.detached {
+        *cause = Cause::ClientError(Violation::Earlier);
+    }
+    session
 }

@@ -1,21 +1,42 @@
-//! What must survive: records of a slot's table, and entries of the message log.
+//! What must survive: facts about sessions, retained messages and messages that were accepted.
 //!
 //! The core hands these out in batches with a position; a store makes them durable and says up to
 //! which position it did. They are complete facts: a record says what is true from now on, so that
-//! the last one of a name wins. Nothing else of the core reaches a disk or another node.
+//! the last one of a name wins. Nothing else of the core reaches a disk or another node. How they
+//! are laid out in bytes is in [`encode`] and `decode`; how they become shards again is in
+//! [`crate::recover`].
+
+mod bytes;
+mod decode;
+mod encode;
+mod saved;
 
 use std::sync::Arc;
 
+use ::bytes::Bytes;
 use bitts_mqtt::{ProtocolVersion, SubscriptionOptions};
-use bytes::Bytes;
 
 use crate::message::Message;
 use crate::reason::Cause;
-use crate::slot::Slot;
+use crate::slot::{ShardId, ShardSet, Slot};
+
+pub use self::bytes::BadRecord;
+pub use self::decode::{Item, Sink, decode};
+pub use self::encode::{encode, encode_restart};
+pub use self::saved::{Gone, SavedOwed, SavedSession, SavedSubscription, SavedWill};
 
 /// A position in what one shard handed to its store, rising by one with every batch.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Lsn(pub u64);
+
+/// Names a message of the log: records refer to it instead of repeating the message.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct LogId {
+    /// The shard that accepted it.
+    pub shard: ShardId,
+    /// Rises with every message that the shard accepts, also over restarts.
+    pub number: u64,
+}
 
 /// What of a shard is durable, and what waits for it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,29 +59,45 @@ pub struct Batch {
     pub records: Vec<Record>,
 }
 
-/// A message accepted for at least one session that outlives its connection: one entry of the log.
+/// A message accepted for somebody who must not miss it: one entry of the log.
+///
+/// It is durable before its publisher hears so. Other shards learn of it by mail, which is not;
+/// until one says that it took the message ([`Taken`]), a restart gives it the message again.
 #[derive(Clone, Debug)]
 pub struct Entry {
     /// The slot that accepted it.
     pub slot: Slot,
     /// Its position.
     pub lsn: Lsn,
-    /// The message.
+    /// The message; it has a [`LogId`].
     pub message: Arc<Message>,
     /// For QoS 2 the publisher's Client Identifier and Packet Identifier: one fact with the
     /// message.
     pub received: Option<(Arc<str>, u16)>,
+    /// Other shards whose sessions may want it.
+    pub others: ShardSet,
+    /// The shard that keeps it as its topic's retained message, where it is another.
+    pub keeper: Option<ShardId>,
 }
 
-/// Where a QoS 2 delivery stands.
+/// What of another shard's log a shard has taken from its inbox. Durable with what it led to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Taken {
+    /// Whose log.
+    pub from: ShardId,
+    /// As a retained message; otherwise for sessions.
+    pub to_retain: bool,
+    /// The number of the last one.
+    pub up_to: u64,
+}
+
+/// Where a QoS 1 or 2 delivery stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Stage {
     /// PUBLISH sent, or about to be.
     Published,
     /// PUBREC seen, PUBREL due or sent.
     Released,
-    /// PUBCOMP seen: the identifier is free.
-    Complete,
 }
 
 /// One fact about durable state.
@@ -74,8 +111,14 @@ pub enum Record {
         version: ProtocolVersion,
         /// Session Expiry Interval, in seconds.
         expiry: u32,
-        /// The Will that waits for the end of the connection, and its delay in seconds.
-        will: Option<(Arc<Message>, u32)>,
+        /// Keep Alive as the client asked for it, in seconds.
+        keep_alive: u16,
+        /// Counts the connections of the client.
+        version_number: u32,
+        /// Names the connection in events.
+        identifier: u128,
+        /// The Will that waits for the end of the connection.
+        will: Option<Box<SavedWill>>,
     },
     /// The session's connection ended.
     SessionDetached {
@@ -95,6 +138,8 @@ pub enum Record {
         /// Client Identifier.
         client_id: Arc<str>,
     },
+    /// A client without a session is remembered for a while.
+    Gone(Box<Gone>),
     /// The Will was published or discarded; the message, if published, is in the same batch.
     WillDone {
         /// Client Identifier.
@@ -127,16 +172,35 @@ pub enum Record {
         /// Packet Identifier.
         packet_id: u16,
     },
-    /// A QoS 2 delivery to the client moved on.
-    Delivery {
+    /// The session is owed a message, behind what it is owed already.
+    Owed {
+        /// Client Identifier.
+        client_id: Arc<str>,
+        /// The message, and how it is to be delivered.
+        owed: SavedOwed,
+    },
+    /// A message that is owed was given a Packet Identifier.
+    Sent {
+        /// Client Identifier.
+        client_id: Arc<str>,
+        /// Which of those owed.
+        number: u64,
+        /// Packet Identifier.
+        packet_id: u16,
+    },
+    /// PUBREC of the client was seen: only PUBREL is due.
+    Released {
         /// Client Identifier.
         client_id: Arc<str>,
         /// Packet Identifier.
         packet_id: u16,
-        /// Where it stands now.
-        stage: Stage,
-        /// The message, when it is first sent.
-        message: Option<Arc<Message>>,
+    },
+    /// The client has the message, or it is not owed any more for another reason.
+    Settled {
+        /// Client Identifier.
+        client_id: Arc<str>,
+        /// Which of those owed.
+        number: u64,
     },
     /// A shadow, document and version in one; an empty state forgets it.
     Shadow {
@@ -150,6 +214,29 @@ pub enum Record {
     /// The retained message of its topic; an empty payload removes it.
     Retained {
         /// The message.
+        message: Arc<Message>,
+    },
+    /// A `$share` group keeps a message until a member comes.
+    Parked {
+        /// The whole filter, `$share/{ShareName}/{filter}`.
+        group: Arc<str>,
+        /// Which of those it keeps.
+        number: u64,
+        /// The message.
+        message: Arc<Message>,
+    },
+    /// A `$share` group does not keep a message any more.
+    Unparked {
+        /// The whole filter.
+        group: Arc<str>,
+        /// Which of those it kept.
+        number: u64,
+    },
+    /// All of a session but what it is owed, for a checkpoint.
+    Session(Box<SavedSession>),
+    /// A message of the log that others refer to, for a checkpoint.
+    Kept {
+        /// The message; it has a [`LogId`].
         message: Arc<Message>,
     },
 }

@@ -1,0 +1,90 @@
+//! What outlives a process that is killed, and what a bad data directory leads to.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::process::Signal;
+
+use crate::process::{Served, bitts, run, run_bitts};
+
+/// Runs a client command against a server; what it printed.
+fn done(served: &Served, arguments: &[&str]) -> String {
+    let mut command = bitts(arguments);
+    command.env("AWS_ENDPOINT_URL", served.endpoint_url());
+    let ended = run(command);
+    assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""), "{arguments:?}");
+    ended.stdout
+}
+
+/// The newest segment of the journal.
+fn newest(data: &Path) -> std::path::PathBuf {
+    let files = fs::read_dir(data.join("journal")).expect("readable");
+    let names = files.map(|file| file.expect("readable").path());
+    let segments = names.filter(|path| path.to_string_lossy().contains("/journal-"));
+    segments.max().expect("a segment")
+}
+
+/// A server on a directory where another one was told to retain `on` and was killed.
+fn killed() -> (tempfile::TempDir, String) {
+    let data = tempfile::tempdir().expect("a directory");
+    let flag = format!("--data-dir={}", data.path().display());
+    let first = Served::start(&[&flag]);
+    done(&first, &["publish", "lamps/1", "on", "--retain", "--qos=1"]);
+    first.signal(Signal::KILL);
+    assert!(!first.wait().0.success());
+    (data, flag)
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_kill() {
+    let (_data, flag) = killed();
+    for threads in ["--threads=1", "--threads=3"] {
+        let next = Served::start(&[&flag, threads]);
+        assert_eq!(done(&next, &["retained", "get", "lamps/1", "--raw"]), "on");
+        next.signal(Signal::KILL);
+        assert!(!next.wait().0.success());
+    }
+}
+
+#[test]
+fn a_directory_is_used_by_one_process() {
+    let served = Served::start(&[]);
+    let flag = format!("--data-dir={}", served.data.path().display());
+    let ended = run_bitts(&["serve", "--mqtt=127.0.0.1:0", "--http=off", &flag]);
+    assert_eq!(ended.status, Some(1));
+    assert!(ended.stderr.contains("another process uses this directory"), "{}", ended.stderr);
+}
+
+#[test]
+fn the_directory_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let served = Served::start(&[]);
+    let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    assert_eq!(mode(&served.data.path().join("journal")), 0o700);
+    assert_eq!(mode(&newest(served.data.path())), 0o600);
+}
+
+#[test]
+fn a_torn_end_is_cut_off_and_reported() {
+    let (data, flag) = killed();
+    let mut bytes = fs::read(newest(data.path())).expect("readable");
+    bytes.extend(b"Bfrm and no more");
+    fs::write(newest(data.path()), bytes).expect("written");
+    let mut next = Served::start(&[&flag]);
+    let line = next.log_line("is cut off");
+    assert!(line.contains("bytes=16"), "{line}");
+    assert_eq!(done(&next, &["retained", "get", "lamps/1", "--raw"]), "on");
+}
+
+#[test]
+fn damage_in_the_middle_is_refused_with_file_and_offset() {
+    let (data, flag) = killed();
+    let path = newest(data.path());
+    let mut bytes = fs::read(&path).expect("readable");
+    bytes[70] ^= 1;
+    fs::write(&path, bytes).expect("written");
+    let ended = run_bitts(&["serve", "--mqtt=127.0.0.1:0", "--http=off", &flag]);
+    assert_eq!(ended.status, Some(1));
+    let start = format!("error: {}: damaged at byte 64 ", path.display());
+    assert!(ended.stderr.lines().any(|line| line.starts_with(&start)), "{}", ended.stderr);
+}

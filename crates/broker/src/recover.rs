@@ -1,0 +1,390 @@
+//! From records back to state: what a process that died had promised.
+//!
+//! [`Recovery`] takes units in the order of the journal and keeps what they add up to. The journal
+//! may begin anywhere before a checkpoint: a record about something that is not known (any more)
+//! says nothing, for the checkpoint that follows tells of it again. What a shard accepted and
+//! another had not taken from its inbox is given to it again by [`Shard::restore_message`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use crate::message::Message;
+use crate::record::{
+    BadRecord, Gone, Item, LogId, Record, SavedOwed, SavedSession, SavedSubscription, Sink, Stage,
+    Taken, decode,
+};
+#[cfg(doc)]
+use crate::shard::Shard;
+use crate::slot::{ShardId, ShardSet};
+use crate::time::Now;
+
+/// Units between two looks at which messages nothing refers to any more.
+const UNITS_PER_SWEEP: usize = 4_096;
+
+/// A message that other shards were to take from their inboxes.
+#[derive(Clone, Debug)]
+struct Mailed {
+    message: Arc<Message>,
+    others: ShardSet,
+    keeper: Option<ShardId>,
+}
+
+/// A message of the log.
+#[derive(Debug)]
+struct Logged {
+    message: Arc<Message>,
+    /// A checkpoint wrote it for whoever may refer to it.
+    is_kept: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Recovery {
+    now: Now,
+    shards: u8,
+    next_entry: u64,
+    sessions: BTreeMap<Arc<str>, SavedSession>,
+    retained: BTreeMap<Box<str>, Arc<Message>>,
+    parked: BTreeMap<Arc<str>, BTreeMap<u64, Arc<Message>>>,
+    shadows: BTreeMap<(Box<str>, Option<Box<str>>), Bytes>,
+    gone: BTreeMap<Arc<str>, Gone>,
+    log: HashMap<LogId, Logged, FixedState>,
+    mailed: BTreeMap<LogId, Mailed>,
+    /// Who took how much of whose log: for sessions, and to retain.
+    taken: BTreeMap<(ShardId, ShardId, bool), u64>,
+    units: usize,
+    unknown: u64,
+}
+
+/// A message that some shards of the process that died had not taken.
+#[derive(Clone, Debug)]
+pub struct Untaken {
+    /// The message.
+    pub message: Arc<Message>,
+    /// Their sessions may want it.
+    pub others: ShardSet,
+    /// It is still to be retained.
+    pub to_retain: bool,
+}
+
+/// Messages that a `$share` group keeps, by number.
+pub type Parked = Vec<(u64, Arc<Message>)>;
+
+/// What the journal adds up to.
+#[derive(Debug)]
+pub struct Recovered {
+    /// Every session, by Client Identifier.
+    pub sessions: Vec<SavedSession>,
+    /// Every retained message, by topic.
+    pub retained: Vec<Arc<Message>>,
+    /// What `$share` groups keep, by group and number.
+    pub parked: Vec<(Arc<str>, Parked)>,
+    /// Shadows: the thing's name, the shadow's if it has one, and the durable form.
+    pub shadows: Vec<(Box<str>, Option<Box<str>>, Bytes)>,
+    /// Clients that are remembered.
+    pub gone: Vec<Gone>,
+    /// Messages that are to be given to sessions again, in order.
+    pub untaken: Vec<Untaken>,
+    /// Shards of the process that died.
+    pub shards: u8,
+    /// The number of the next message of any shard's log.
+    pub next_entry: u64,
+    /// Records about something that the journal does not know.
+    pub unknown: u64,
+}
+
+impl Recovery {
+    /// Nothing is known. Times are told as of `now`.
+    #[must_use]
+    pub fn new(now: Now) -> Self {
+        Self {
+            now,
+            shards: 1,
+            next_entry: 1,
+            sessions: BTreeMap::new(),
+            retained: BTreeMap::new(),
+            parked: BTreeMap::new(),
+            shadows: BTreeMap::new(),
+            gone: BTreeMap::new(),
+            log: HashMap::with_hasher(FixedState::with_seed(now.unix_ms)),
+            mailed: BTreeMap::new(),
+            taken: BTreeMap::new(),
+            units: 0,
+            unknown: 0,
+        }
+    }
+
+    /// The process that wrote what follows had this many shards.
+    pub fn set_shards(&mut self, shards: u8) {
+        self.shards = shards.max(1);
+    }
+
+    /// Takes the next unit.
+    pub fn apply(&mut self, unit: &[u8]) -> Result<(), BadRecord> {
+        self.units += 1;
+        decode(unit, self.now, self)
+    }
+
+    /// A frame's units were taken: forgets, now and then, messages that nobody is to take and
+    /// nothing refers to.
+    pub fn end_frame(&mut self) {
+        if self.units < UNITS_PER_SWEEP {
+            return;
+        }
+        self.units = 0;
+        let taken = &self.taken;
+        self.mailed.retain(|log, mailed| untaken(taken, *log, mailed).is_some());
+        self.log.retain(|_, held| held.is_kept || Arc::strong_count(&held.message) > 1);
+    }
+
+    /// The state as of the last unit.
+    #[must_use]
+    pub fn finish(self) -> Recovered {
+        let mailed = self.mailed.iter();
+        let untaken = mailed.filter_map(|(log, held)| untaken(&self.taken, *log, held)).collect();
+        // A member has it, and the group had not heard so.
+        let owed = self.sessions.values().flat_map(|session| &session.owed);
+        let given: BTreeSet<(Arc<str>, LogId)> = owed
+            .filter_map(|owed| {
+                Some((Arc::clone(owed.group.as_ref()?), owed.message.as_ref()?.log?))
+            })
+            .collect();
+        let not_given = |(group, messages): (Arc<str>, BTreeMap<u64, Arc<Message>>)| {
+            let is_given = |message: &Message| {
+                message.log.is_some_and(|log| given.contains(&(Arc::clone(&group), log)))
+            };
+            let messages = messages.into_iter().filter(|(_, message)| !is_given(message)).collect();
+            (group, messages)
+        };
+        Recovered {
+            sessions: self.sessions.into_values().collect(),
+            retained: self.retained.into_values().collect(),
+            parked: self.parked.into_iter().map(not_given).collect(),
+            shadows: self
+                .shadows
+                .into_iter()
+                .map(|((thing, shadow), state)| (thing, shadow, state))
+                .collect(),
+            gone: self.gone.into_values().collect(),
+            untaken,
+            shards: self.shards,
+            next_entry: self.next_entry,
+            unknown: self.unknown,
+        }
+    }
+
+    fn record(&mut self, record: Record) {
+        match record {
+            Record::SessionEnded { client_id } => {
+                self.sessions.remove(&client_id);
+            }
+            Record::Gone(gone) => {
+                self.gone.insert(Arc::clone(&gone.client_id), *gone);
+            }
+            Record::Session(mut session) => {
+                let client_id = Arc::clone(&session.client_id);
+                if let Some(old) = self.sessions.remove(&client_id) {
+                    session.owed = old.owed;
+                }
+                self.sessions.insert(client_id, *session);
+            }
+            Record::Kept { message } => self.keep(message, true),
+            Record::Shadow { thing, shadow, state } if state.is_empty() => {
+                self.shadows.remove(&(thing, shadow));
+            }
+            Record::Shadow { thing, shadow, state } => {
+                self.shadows.insert((thing, shadow), state);
+            }
+            Record::Retained { message } if message.payload.is_empty() => {
+                self.retained.remove(&message.topic);
+            }
+            Record::Retained { message } => {
+                self.retained.insert(message.topic.clone(), message);
+            }
+            Record::Parked { group, number, message } => {
+                self.next_entry = self.next_entry.max(number + 1);
+                self.parked.entry(group).or_default().insert(number, message);
+            }
+            Record::Unparked { group, number } => {
+                if let Some(parked) = self.parked.get_mut(&group) {
+                    parked.remove(&number);
+                    if parked.is_empty() {
+                        self.parked.remove(&group);
+                    }
+                }
+            }
+            Record::SessionAttached { .. } => self.attach(record),
+            Record::SessionDetached { ref client_id, .. }
+            | Record::WillDone { ref client_id, .. }
+            | Record::Subscribed { ref client_id, .. }
+            | Record::Unsubscribed { ref client_id, .. }
+            | Record::ReceivedReleased { ref client_id, .. }
+            | Record::Owed { ref client_id, .. }
+            | Record::Sent { ref client_id, .. }
+            | Record::Released { ref client_id, .. }
+            | Record::Settled { ref client_id, .. } => match self.sessions.get_mut(client_id) {
+                Some(session) => session.apply(record),
+                None => self.unknown += 1,
+            },
+        }
+    }
+
+    fn attach(&mut self, record: Record) {
+        let Record::SessionAttached {
+            client_id,
+            version,
+            expiry,
+            keep_alive,
+            version_number,
+            identifier,
+            will,
+        } = record
+        else {
+            return;
+        };
+        self.gone.remove(&client_id);
+        let session = self
+            .sessions
+            .entry(Arc::clone(&client_id))
+            .or_insert_with(|| SavedSession::new(client_id));
+        session.version = version;
+        session.expiry = expiry;
+        session.keep_alive = keep_alive;
+        session.version_number = version_number;
+        session.identifier = identifier;
+        session.will = will;
+        session.detached = None;
+    }
+
+    fn keep(&mut self, message: Arc<Message>, is_kept: bool) {
+        let Some(log) = message.log else { return };
+        self.next_entry = self.next_entry.max(log.number + 1);
+        let held = self.log.entry(log).or_insert(Logged { message, is_kept });
+        held.is_kept |= is_kept;
+    }
+}
+
+impl Sink for Recovery {
+    fn take(&mut self, shard: ShardId, item: Item) {
+        match item {
+            Item::Restart { shards } => {
+                self.shards = shards.max(1);
+                self.mailed.clear();
+                self.taken.clear();
+            }
+            Item::Entry { message, others, keeper, received } => {
+                if let (Some(log), true) = (message.log, !others.is_empty() || keeper.is_some()) {
+                    let message = Arc::clone(&message);
+                    self.mailed.insert(log, Mailed { message, others, keeper });
+                }
+                if let Some((client_id, packet_id)) = received {
+                    match self.sessions.get_mut(&client_id) {
+                        Some(session) => drop(session.received.insert(packet_id)),
+                        None => self.unknown += 1,
+                    }
+                }
+                self.keep(message, false);
+            }
+            Item::Taken(Taken { from, to_retain, up_to }) => {
+                let held = self.taken.entry((shard, from, to_retain)).or_default();
+                *held = up_to.max(*held);
+            }
+            Item::Record(record) => self.record(record),
+        }
+    }
+
+    fn find(&mut self, log: LogId) -> Option<Arc<Message>> {
+        let found = self.log.get(&log).map(|held| Arc::clone(&held.message));
+        self.unknown += u64::from(found.is_none());
+        found
+    }
+}
+
+/// What of a mailed message nobody says that it took.
+fn untaken(
+    taken: &BTreeMap<(ShardId, ShardId, bool), u64>,
+    log: LogId,
+    mailed: &Mailed,
+) -> Option<Untaken> {
+    let has_taken = |shard: ShardId, to_retain: bool| {
+        taken.get(&(shard, log.shard, to_retain)).is_some_and(|up_to| *up_to >= log.number)
+    };
+    let missing = mailed.others.iter().filter(|shard| !has_taken(*shard, false));
+    let others = missing.fold(ShardSet::EMPTY, |set, shard| set.union(ShardSet::only(shard)));
+    let to_retain = mailed.keeper.is_some_and(|keeper| !has_taken(keeper, true));
+    let message = Arc::clone(&mailed.message);
+    (to_retain || !others.is_empty()).then_some(Untaken { message, others, to_retain })
+}
+
+impl SavedSession {
+    /// A fact about this session, which exists.
+    fn apply(&mut self, record: Record) {
+        match record {
+            Record::SessionDetached { cause, expiry, at_unix_ms, will_pending, .. } => {
+                self.detached = Some((at_unix_ms, cause));
+                self.expiry = expiry;
+                self.will = self.will.take().filter(|_| will_pending);
+            }
+            Record::WillDone { .. } => self.will = None,
+            Record::Subscribed { filter, options, identifier, .. } => {
+                self.subscriptions.insert(filter, SavedSubscription { options, identifier });
+            }
+            Record::Unsubscribed { filter, .. } => {
+                self.subscriptions.remove(&filter);
+            }
+            Record::ReceivedReleased { packet_id, .. } => {
+                self.received.remove(&packet_id);
+            }
+            Record::Owed { owed, .. } => self.owe(owed),
+            Record::Sent { number, packet_id, .. } => {
+                if let Ok(at) = self.find_owed(number)
+                    && let Some(owed) = self.owed.get_mut(at)
+                {
+                    owed.sent = Some((packet_id, Stage::Published));
+                }
+            }
+            Record::Released { packet_id, .. } => {
+                let is_it =
+                    |owed: &&mut SavedOwed| owed.sent == Some((packet_id, Stage::Published));
+                if let Some(owed) = self.owed.iter_mut().find(is_it) {
+                    owed.sent = Some((packet_id, Stage::Released));
+                    owed.message = None;
+                }
+            }
+            Record::Settled { number, .. } => {
+                if let Ok(at) = self.find_owed(number) {
+                    self.owed.remove(at);
+                }
+            }
+            Record::SessionAttached { .. }
+            | Record::SessionEnded { .. }
+            | Record::Gone(_)
+            | Record::Retained { .. }
+            | Record::Parked { .. }
+            | Record::Unparked { .. }
+            | Record::Session(_)
+            | Record::Shadow { .. }
+            | Record::Kept { .. } => {}
+        }
+    }
+
+    fn find_owed(&self, number: u64) -> Result<usize, usize> {
+        self.owed.binary_search_by_key(&number, |owed| owed.number)
+    }
+
+    /// Adds what is owed; a checkpoint may say it again.
+    fn owe(&mut self, owed: SavedOwed) {
+        match self.find_owed(owed.number) {
+            Ok(at) => {
+                if let Some(held) = self.owed.get_mut(at) {
+                    *held = owed;
+                }
+            }
+            Err(at) => self.owed.insert(at, owed),
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! What outlives the process: opened before anything listens, written by a thread of its own.
+//!
+//! [`Storage::open`] reads the data directory, [`Storage::begin`] gives each shard what it owns and
+//! writes the first frame; from then on the committer's thread makes durable what shards hand over
+//! and tells them. A disk that fails ends the process: what waited for it was not answered.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+
+use bitts_aws::shadow::ShadowId;
+use bitts_broker::recover::Recovered;
+use bitts_broker::{Input, Lsn, Now, Outbox, Placement, Shard, ShardId, Slot};
+use bitts_store::disk::OsDisk;
+use bitts_store::{
+    Committer, JournalStore, MemoryStore, Notice, Opened, Restart, Store, StoreError, StoreEvent,
+    Submissions, recover,
+};
+use bytes::Bytes;
+
+use crate::mesh::{Mail, Mesh};
+
+/// The folder of the journal in the data directory.
+const JOURNAL: &str = "journal";
+
+/// What an acknowledgement survives.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Durability {
+    /// Loss of power: it waits until the disk has what it promises.
+    #[default]
+    Sync,
+    /// Death of the process: it waits until the system has what it promises.
+    Os,
+}
+
+impl Durability {
+    /// Its name in settings, `/health` and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sync => "sync",
+            Self::Os => "os",
+        }
+    }
+}
+
+/// One shard's store.
+#[derive(Debug)]
+pub(crate) enum ShardStore {
+    Memory(MemoryStore),
+    Journal(JournalStore),
+}
+
+impl ShardStore {
+    /// Whether more waits than the disk keeps up with.
+    pub(crate) fn is_high(&self) -> bool {
+        match self {
+            Self::Memory(_) => false,
+            Self::Journal(journal) => journal.submissions().is_high(),
+        }
+    }
+
+    /// Only a reserve of the disk is left.
+    pub(crate) fn is_full(&self) -> bool {
+        match self {
+            Self::Memory(_) => false,
+            Self::Journal(journal) => journal.submissions().gauges.is_full.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The shard has done its part of a checkpoint.
+    pub(crate) fn checkpointed(&self, shard: ShardId) {
+        match self {
+            Self::Memory(_) => {}
+            Self::Journal(journal) => journal.submissions().checkpointed(shard),
+        }
+    }
+}
+
+impl Store for ShardStore {
+    fn submit(&mut self, now: Now, out: &mut Outbox) {
+        match self {
+            Self::Memory(store) => store.submit(now, out),
+            Self::Journal(store) => store.submit(now, out),
+        }
+    }
+
+    fn poll(&mut self) -> Option<StoreEvent> {
+        match self {
+            Self::Memory(store) => store.poll(),
+            Self::Journal(store) => store.poll(),
+        }
+    }
+}
+
+/// A data directory that was read, or none.
+#[derive(Debug)]
+pub(crate) struct Storage {
+    found: Option<(Opened<OsDisk>, Recovered)>,
+    durability: Durability,
+    identity: u128,
+}
+
+/// The committer's thread.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    pub(crate) submissions: Arc<Submissions>,
+    thread: JoinHandle<()>,
+}
+
+impl Writer {
+    /// Ends it when everything is written. Every shard has ended.
+    pub(crate) fn stop(self) {
+        self.submissions.close();
+        if self.thread.join().is_err() {
+            tracing::error!("the committer panicked");
+        }
+    }
+}
+
+impl Storage {
+    /// Reads the data directory, if there is one.
+    pub(crate) fn open(
+        data_dir: Option<&Path>,
+        durability: Durability,
+        now: Now,
+    ) -> Result<Self, StoreError> {
+        let identity = rand::random();
+        let Some(data_dir) = data_dir else {
+            return Ok(Self { found: None, durability, identity });
+        };
+        let path = data_dir.join(JOURNAL);
+        let disk = OsDisk::open(&path).map_err(|source| StoreError::Io {
+            place: path.display().to_string(),
+            operation: "open",
+            source,
+        })?;
+        let (opened, recovered) = recover(disk, now)?;
+        if let Some(torn) = &opened.torn {
+            tracing::warn!(
+                file = torn.place,
+                bytes = torn.bytes,
+                after = torn.after,
+                "recovered: the end of the journal was torn and is cut off"
+            );
+        }
+        tracing::info!(
+            journal_bytes = opened.bytes(),
+            sessions = recovered.sessions.len(),
+            queued = recovered.sessions.iter().map(|session| session.owed.len()).sum::<usize>(),
+            retained = recovered.retained.len(),
+            untaken = recovered.untaken.len(),
+            "recovered"
+        );
+        if recovered.unknown > 0 {
+            tracing::debug!(records = recovered.unknown, "the journal began in their middle");
+        }
+        let identity = opened.identity().unwrap_or(identity);
+        Ok(Self { found: Some((opened, recovered)), durability, identity })
+    }
+
+    /// Where names are placed: the same at every start of one directory.
+    pub(crate) fn placement(&self, shards: u8) -> Placement {
+        Placement::new(((self.identity >> 64) as u64, self.identity as u64), shards)
+    }
+
+    /// Gives the shards what they own, and starts what writes for them.
+    pub(crate) fn begin(
+        self,
+        shards: &mut [Shard],
+        now: Now,
+        mesh: &Mesh,
+    ) -> Result<(Vec<ShardStore>, Option<Writer>), StoreError> {
+        let Some((opened, recovered)) = self.found else {
+            let stores = shards.iter().map(|_| ShardStore::Memory(MemoryStore::default()));
+            return Ok((stores.collect(), None));
+        };
+        let placement = mesh.placement;
+        let mut restart = Restart::new(placement.shards());
+        restore(shards, recovered, placement, now, &mut restart)?;
+        let journal = restart.begin(opened, self.identity, self.durability == Durability::Sync)?;
+        let submissions = Submissions::new(placement.shards());
+        let committer = Committer::new(journal, Arc::clone(&submissions), placement.all());
+        let thread = spawn(committer, mesh.clone())
+            .map_err(|source| failed_to("start a thread for", source))?;
+        let store = |shard| JournalStore::new(ShardId(shard), Arc::clone(&submissions));
+        let stores = (0..placement.shards()).map(|shard| ShardStore::Journal(store(shard)));
+        Ok((stores.collect(), Some(Writer { submissions, thread })))
+    }
+}
+
+fn failed_to(operation: &'static str, source: io::Error) -> StoreError {
+    StoreError::Io { place: JOURNAL.to_owned(), operation, source }
+}
+
+fn spawn(committer: Committer<OsDisk>, mesh: Mesh) -> io::Result<JoinHandle<()>> {
+    let notify = move |shard: ShardId, notice: Notice| {
+        let Some(inbox) = mesh.inbox(shard) else { return };
+        match notice {
+            Notice::Durable(lsn) => inbox.tell_durable(lsn),
+            Notice::Checkpoint => inbox.send(&mut vec![Mail::Checkpoint]),
+            Notice::Confirm => inbox.send(&mut vec![Mail::ConfirmCheckpoint]),
+        }
+    };
+    let run = move || {
+        if let Err(error) = committer.run(&notify) {
+            tracing::error!(%error, "storage failed: nothing that waited for it was acknowledged");
+            std::process::exit(1);
+        }
+    };
+    std::thread::Builder::new().name("committer".to_owned()).spawn(run)
+}
+
+/// Everything goes to the shard that owns it; what becomes durable on the way is in the first
+/// frame.
+fn restore(
+    shards: &mut [Shard],
+    recovered: Recovered,
+    placement: Placement,
+    now: Now,
+    restart: &mut Restart,
+) -> Result<(), StoreError> {
+    let mut outs: Vec<Outbox> = shards.iter().map(|_| Outbox::default()).collect();
+    let owner = |name: &str| usize::from(placement.owner_of(name).0);
+    let before = placement.with_shards(recovered.shards);
+    for session in recovered.sessions {
+        let at = owner(&session.client_id);
+        if let (Some(shard), Some(out)) = (shards.get_mut(at), outs.get_mut(at)) {
+            shard.restore_session(now, session, out);
+        }
+    }
+    exchange(shards, &mut outs, now);
+    for (number, (shard, out)) in shards.iter_mut().zip(&mut outs).enumerate() {
+        shard.restore_log(recovered.next_entry);
+        let mine = |name: &str| owner(name) == number;
+        for message in recovered.retained.iter().filter(|message| mine(&message.topic)) {
+            shard.restore_retained(Arc::clone(message), false, out);
+        }
+        for (thing, name, state) in recovered.shadows.iter().filter(|(thing, ..)| mine(thing)) {
+            restore_shadow(shard, now, (thing, name.as_deref(), state.clone()))?;
+        }
+        for gone in recovered.gone.iter().filter(|gone| mine(&gone.client_id)) {
+            shard.restore_gone(now, gone.clone());
+        }
+        for (group, parked) in recovered.parked.iter().filter(|(group, _)| mine(group)) {
+            shard.restore_parked(group, parked.clone(), out);
+        }
+        for untaken in &recovered.untaken {
+            if untaken.to_retain && mine(&untaken.message.topic) {
+                shard.restore_retained(Arc::clone(&untaken.message), true, out);
+            }
+            let is_owed = |slot: Slot| untaken.others.contains(before.shard_of(slot));
+            shard.restore_message(now, &untaken.message, &is_owed, out);
+        }
+    }
+    exchange(shards, &mut outs, now);
+    for (number, (shard, out)) in (0_u8..).zip(shards.iter_mut().zip(&mut outs)) {
+        let durable = out.batches.last().map(|batch| batch.lsn);
+        restart.submit(ShardId(number), now, out);
+        shard.handle(now, Input::Durable(durable.unwrap_or(Lsn(0))), out);
+    }
+    Ok(())
+}
+
+/// A shadow goes to the shard that owns its thing.
+fn restore_shadow(
+    shard: &mut Shard,
+    now: Now,
+    (thing, name, state): (&str, Option<&str>, Bytes),
+) -> Result<(), StoreError> {
+    let id = ShadowId::new(thing, name).ok();
+    let outcome = id.map(|id| shard.restore_shadow(now, &id, state));
+    if let Some(Ok(())) = outcome {
+        return Ok(());
+    }
+    let what = format!("a shadow of thing {thing:?} cannot be read");
+    Err(StoreError::Missing { place: JOURNAL.to_owned(), what })
+}
+
+/// Takes parcels to where they go, until there are none.
+fn exchange(shards: &mut [Shard], outs: &mut [Outbox], now: Now) {
+    loop {
+        let mut parcels = Vec::new();
+        for (from, out) in (0_u8..).zip(outs.iter_mut()) {
+            parcels.extend(out.parcels.drain(..).map(|(to, parcel)| (ShardId(from), to, parcel)));
+        }
+        if parcels.is_empty() {
+            return;
+        }
+        for (from, to, parcel) in parcels {
+            let at = usize::from(to.0);
+            if let (Some(shard), Some(out)) = (shards.get_mut(at), outs.get_mut(at)) {
+                shard.handle(now, Input::Parcel { from, parcel }, out);
+            }
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! A directory of files as the journal needs it: the operating system's, or a simulated one.
+//!
+//! Each operation is one call of the system, so that a disk that fails can fail between any two.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
+/// Mode of the directory.
+const DIRECTORY_MODE: u32 = 0o700;
+/// Mode of the files in it.
+const FILE_MODE: u32 = 0o600;
+/// Files that stay open between calls.
+const OPEN_MAX: usize = 4;
+
+/// See the module.
+pub trait Disk: Send {
+    /// The names of all files, in no order.
+    fn names(&mut self) -> io::Result<Vec<String>>;
+
+    /// All of a file.
+    fn read(&mut self, name: &str) -> io::Result<Vec<u8>>;
+
+    /// Makes an empty file, or empties the one that is there.
+    fn create(&mut self, name: &str) -> io::Result<()>;
+
+    /// Writes into a file, all of it or an error.
+    fn write(&mut self, name: &str, at: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Puts what was written into a file on stable storage.
+    fn sync(&mut self, name: &str) -> io::Result<()>;
+
+    /// Makes sure that a file can be written up to `len`, without changing what is in it. Says
+    /// nothing where the disk cannot do that.
+    fn reserve(&mut self, name: &str, len: u64) -> io::Result<()>;
+
+    /// Cuts a file, and gives back what was reserved beyond.
+    fn truncate(&mut self, name: &str, len: u64) -> io::Result<()>;
+
+    /// Gives a file another name.
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove(&mut self, name: &str) -> io::Result<()>;
+
+    /// Puts names that were made, changed or removed on stable storage.
+    fn sync_directory(&mut self) -> io::Result<()>;
+
+    /// Bytes that may still be written, and bytes of the whole disk.
+    fn space(&mut self) -> io::Result<(u64, u64)>;
+
+    /// What a person is told where a file is.
+    fn place(&self, name: &str) -> String;
+}
+
+/// A directory of the operating system.
+#[derive(Debug)]
+pub struct OsDisk {
+    path: PathBuf,
+    open: BTreeMap<String, File>,
+    /// Held while the directory is used.
+    _lock: File,
+}
+
+impl OsDisk {
+    /// Opens a directory, makes it if needed, and locks it for this process.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)?;
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(FILE_MODE)
+            .open(path.join("bitts.lock"))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => {
+                let what = "another process uses this directory";
+                return Err(io::Error::new(io::ErrorKind::WouldBlock, what));
+            }
+            Err(fs::TryLockError::Error(error)) => return Err(error),
+        }
+        Ok(Self { path: path.to_owned(), open: BTreeMap::new(), _lock: lock })
+    }
+
+    fn file(&mut self, name: &str) -> io::Result<&File> {
+        if !self.open.contains_key(name) {
+            let file = OpenOptions::new().write(true).open(self.path.join(name))?;
+            if self.open.len() >= OPEN_MAX {
+                self.open.pop_first();
+            }
+            self.open.insert(name.to_owned(), file);
+        }
+        self.open.get(name).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+}
+
+impl Disk for OsDisk {
+    fn names(&mut self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                names.push(entry.file_name().to_string_lossy().into_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    fn read(&mut self, name: &str) -> io::Result<Vec<u8>> {
+        fs::read(self.path.join(name))
+    }
+
+    fn create(&mut self, name: &str) -> io::Result<()> {
+        self.open.remove(name);
+        let path = self.path.join(name);
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(FILE_MODE)
+            .open(path)?;
+        self.open.insert(name.to_owned(), file);
+        Ok(())
+    }
+
+    fn write(&mut self, name: &str, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file(name)?.write_all_at(bytes, at)
+    }
+
+    fn sync(&mut self, name: &str) -> io::Result<()> {
+        self.file(name)?.sync_data()
+    }
+
+    fn reserve(&mut self, name: &str, len: u64) -> io::Result<()> {
+        let flags = FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(self.file(name)?, flags, 0, len) {
+            Err(Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL) => Ok(()),
+            outcome => outcome.map_err(io::Error::from),
+        }
+    }
+
+    fn truncate(&mut self, name: &str, len: u64) -> io::Result<()> {
+        self.file(name)?.set_len(len)
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path.join(from), self.path.join(to))?;
+        if let Some(file) = self.open.remove(from) {
+            self.open.insert(to.to_owned(), file);
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        self.open.remove(name);
+        fs::remove_file(self.path.join(name))
+    }
+
+    fn sync_directory(&mut self) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()
+    }
+
+    fn space(&mut self) -> io::Result<(u64, u64)> {
+        let held = rustix::fs::statvfs(&self.path)?;
+        let block = held.f_frsize.max(1);
+        Ok((held.f_bavail.saturating_mul(block), held.f_blocks.saturating_mul(block)))
+    }
+
+    fn place(&self, name: &str) -> String {
+        self.path.join(name).display().to_string()
+    }
+}

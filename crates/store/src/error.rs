@@ -1,0 +1,69 @@
+//! What is wrong with a data directory, and what to do about it.
+
+use std::io;
+
+/// Why a journal cannot be opened or written; nothing that waited for it was answered.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The system refused an operation.
+    #[error("{place}: cannot {operation}: {source}")]
+    Io {
+        /// The file or directory.
+        place: String,
+        /// What was tried.
+        operation: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Bytes that had been on stable storage are not what was written.
+    #[error(
+        "{place}: damaged at byte {offset} ({what}), with good data behind it: restore a backup, \
+         or keep what can be read with `bitts store repair`"
+    )]
+    Damaged {
+        /// The file.
+        place: String,
+        /// Where in it.
+        offset: u64,
+        /// What was found.
+        what: &'static str,
+    },
+    /// Another version wrote it.
+    #[error("{place}: format {found} is unsupported: this version reads format {known}")]
+    Format {
+        /// The file.
+        place: String,
+        /// Its format.
+        found: u16,
+        /// Ours.
+        known: u16,
+    },
+    /// A part is not there.
+    #[error("{place}: damaged: {what}")]
+    Missing {
+        /// The directory or file.
+        place: String,
+        /// What is not there.
+        what: String,
+    },
+}
+
+impl StoreError {
+    /// Whether the disk is full, which passes.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        match self {
+            Self::Io { source, operation, .. } => {
+                let is_full = matches!(
+                    source.kind(),
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                );
+                is_full && *operation != SYNC
+            }
+            Self::Damaged { .. } | Self::Format { .. } | Self::Missing { .. } => false,
+        }
+    }
+}
+
+/// The operation whose failure is final, whatever its reason.
+pub(crate) const SYNC: &str = "sync";

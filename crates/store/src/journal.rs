@@ -1,0 +1,412 @@
+//! The journal: numbered frames in segments, in one directory.
+//!
+//! [`Journal::open`] reads what is there and decides; [`Opened::begin`] makes a journal that can be
+//! appended to, in a segment of its own. A damaged end of the last segment is a write that was torn
+//! and is cut off; damage with good frames behind it, or a segment that is missing, is refused.
+//! Nothing on the disk changes before that is decided.
+
+use std::io;
+
+use crate::disk::Disk;
+use crate::error::{SYNC, StoreError};
+use crate::segment::{
+    BadHeader, FORMAT, FRAME_BYTES, Frame, HEADER_BYTES, Header, proves_synced, seal,
+};
+
+/// Bytes after which a segment is full, and that are reserved for it: one in 64 of the disk, within
+/// these. The last frame may go beyond.
+const SEGMENT_BYTES: (u64, u64) = (1 << 20, 64 << 20);
+/// Bytes that stay free for what must be written when the disk is full: this, or one in a hundred
+/// where that is less.
+const RESERVE_BYTES: u64 = 64 << 20;
+/// Bytes written between two looks at the disk's space.
+const SPACE_EVERY_BYTES: u64 = 1 << 20;
+
+/// Names the data directory. A journal without it, or with another, is not this directory's.
+const IDENTITY: &str = "identity";
+const PREFIX: &str = "journal-";
+const UNFINISHED: &str = ".tmp";
+/// Room for one more segment when there is no other.
+const SPARE: &str = "spare";
+
+/// Where a journal was cut because its end was torn.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Torn {
+    /// The file.
+    pub place: String,
+    /// Bytes that were cut off.
+    pub bytes: u64,
+    /// The number of the last good frame.
+    pub after: u64,
+}
+
+/// What was read from a directory.
+#[derive(Debug)]
+pub struct Opened<D> {
+    disk: D,
+    /// Absent in a directory that is new.
+    identity: Option<u128>,
+    has_identity_file: bool,
+    has_spare: bool,
+    segments: Vec<Segment>,
+    next: u64,
+    unfinished: Vec<String>,
+    /// What was found torn, and is cut off when the journal begins.
+    pub torn: Option<Torn>,
+}
+
+/// A segment on the disk.
+#[derive(Clone, Debug)]
+struct Segment {
+    name: String,
+    first: u64,
+    bytes: u64,
+}
+
+/// What reads frames: the shards of the process that wrote them, and the frame.
+type Apply<'a> = &'a mut dyn FnMut(u8, Frame<'_>) -> Result<(), &'static str>;
+
+/// A journal that is written.
+#[derive(Debug)]
+pub struct Journal<D> {
+    disk: D,
+    identity: u128,
+    shards: u8,
+    is_synced: bool,
+    segments: Vec<Segment>,
+    next: u64,
+    /// Everything before this frame is on stable storage.
+    synced: u64,
+    segment_bytes: u64,
+    has_spare: bool,
+    unlooked_bytes: u64,
+    free_bytes: u64,
+    reserve_bytes: u64,
+}
+
+fn failed(
+    disk: &impl Disk,
+    name: &str,
+    operation: &'static str,
+) -> impl FnOnce(io::Error) -> StoreError {
+    let place = disk.place(name);
+    move |source| StoreError::Io { place, operation, source }
+}
+
+fn name_of(first: u64) -> String {
+    format!("{PREFIX}{first:016x}")
+}
+
+impl<D: Disk> Opened<D> {
+    /// The secret of the directory, from which places of names are drawn; absent in a new one.
+    #[must_use]
+    pub fn identity(&self) -> Option<u128> {
+        self.identity
+    }
+
+    /// Bytes of all segments.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+
+    /// Reads everything, oldest first.
+    pub fn read(mut disk: D, apply: Apply<'_>) -> Result<Self, StoreError> {
+        let names = disk.names().map_err(failed(&disk, "", "list"))?;
+        let mut segments: Vec<String> =
+            names.iter().filter(|name| is_segment(name)).cloned().collect();
+        segments.sort_unstable();
+        let unfinished = names.iter().filter(|name| name.ends_with(UNFINISHED)).cloned().collect();
+        let has_identity_file = names.iter().any(|name| name == IDENTITY);
+        let identity = if has_identity_file { Some(read_identity(&mut disk)?) } else { None };
+        if identity.is_some() && segments.is_empty() {
+            let what = "its journal is missing".to_owned();
+            return Err(StoreError::Missing { place: disk.place(""), what });
+        }
+        let mut opened = Self {
+            disk,
+            identity,
+            has_identity_file,
+            has_spare: names.iter().any(|name| name == SPARE),
+            segments: Vec::new(),
+            next: 1,
+            unfinished,
+            torn: None,
+        };
+        for (at, name) in segments.iter().enumerate() {
+            opened.read_segment(name, segments.get(at + 1).is_none(), apply)?;
+        }
+        Ok(opened)
+    }
+
+    fn read_segment(
+        &mut self,
+        name: &str,
+        is_last: bool,
+        apply: Apply<'_>,
+    ) -> Result<(), StoreError> {
+        let bytes = self.disk.read(name).map_err(failed(&self.disk, name, "read"))?;
+        let damaged = |offset: usize, what| StoreError::Damaged {
+            place: self.disk.place(name),
+            offset: offset as u64,
+            what,
+        };
+        let header = match Header::parse(&bytes) {
+            Ok(header) => header,
+            Err(BadHeader::Damaged) => return Err(damaged(0, "not the header of a segment")),
+            Err(BadHeader::Format(found)) => {
+                let place = self.disk.place(name);
+                return Err(StoreError::Format { place, found, known: FORMAT });
+            }
+        };
+        if self.identity.is_some_and(|identity| identity != header.identity) {
+            return Err(damaged(16, "a segment of another directory"));
+        }
+        if name_of(header.first) != name || (!self.segments.is_empty() && header.first != self.next)
+        {
+            return Err(damaged(32, "a segment before it is missing"));
+        }
+        let mut next = header.first;
+        let mut at = HEADER_BYTES;
+        while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
+            let Some(frame) = Frame::parse(rest).filter(|frame| frame.number == next) else {
+                if !is_last || proves_synced(rest) {
+                    return Err(damaged(at, "not a frame"));
+                }
+                let place = self.disk.place(name);
+                let (after, cut) = (next - 1, rest.len() as u64);
+                self.torn = Some(Torn { place, bytes: cut, after });
+                break;
+            };
+            apply(header.shards, frame).map_err(|what| damaged(at, what))?;
+            next += 1;
+            at += frame.len();
+        }
+        self.identity = Some(header.identity);
+        self.next = next;
+        let name = name.to_owned();
+        self.segments.push(Segment { name, first: header.first, bytes: at as u64 });
+        Ok(())
+    }
+
+    /// Goes on in a segment of its own: `body` is its first frame. A new directory is named by
+    /// `identity`. Nothing is promised before this returns.
+    pub fn begin(
+        mut self,
+        identity: u128,
+        shards: u8,
+        is_synced: bool,
+        body: &mut [u8],
+    ) -> Result<Journal<D>, StoreError> {
+        // The process that wrote the end may have died before it was synced, and had reserved more.
+        if let Some(Segment { name, bytes, .. }) = self.segments.last() {
+            self.disk.truncate(name, *bytes).map_err(failed(&self.disk, name, "truncate"))?;
+            self.disk.sync(name).map_err(failed(&self.disk, name, SYNC))?;
+        }
+        for name in &self.unfinished {
+            self.disk.remove(name).map_err(failed(&self.disk, name, "remove"))?;
+        }
+        // An empty last segment has the name that the next one gets.
+        if let Some(last) = self.segments.last().filter(|last| last.first == self.next) {
+            let name = last.name.clone();
+            self.disk.remove(&name).map_err(failed(&self.disk, &name, "remove"))?;
+            self.segments.pop();
+        }
+        let has_identity_file = self.has_identity_file;
+        let mut journal = Journal {
+            identity: self.identity.unwrap_or(identity),
+            disk: self.disk,
+            shards,
+            is_synced,
+            segments: self.segments,
+            next: self.next,
+            synced: self.next,
+            segment_bytes: 0,
+            has_spare: self.has_spare,
+            unlooked_bytes: 0,
+            free_bytes: 0,
+            reserve_bytes: 0,
+        };
+        journal.look_at_space()?;
+        journal.rotate()?;
+        if !has_identity_file {
+            journal.write_identity()?;
+        }
+        journal.append(body)?;
+        journal.sync_always()?;
+        Ok(journal)
+    }
+}
+
+fn is_segment(name: &str) -> bool {
+    name.strip_prefix(PREFIX).is_some_and(|number| {
+        number.len() == 16 && number.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
+}
+
+fn read_identity(disk: &mut impl Disk) -> Result<u128, StoreError> {
+    let bytes = disk.read(IDENTITY).map_err(failed(disk, IDENTITY, "read"))?;
+    match Header::parse(&bytes) {
+        Ok(header) if bytes.len() == HEADER_BYTES => Ok(header.identity),
+        Err(BadHeader::Format(found)) => {
+            Err(StoreError::Format { place: disk.place(IDENTITY), found, known: FORMAT })
+        }
+        Ok(_) | Err(BadHeader::Damaged) => {
+            let what = "not what names a data directory";
+            Err(StoreError::Damaged { place: disk.place(IDENTITY), offset: 0, what })
+        }
+    }
+}
+
+impl<D: Disk> Journal<D> {
+    /// The number of the next frame.
+    #[must_use]
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Bytes of all segments.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.segments.iter().map(|segment| segment.bytes).sum()
+    }
+
+    /// Files of the journal.
+    #[must_use]
+    pub fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// Whether only the reserve is left of the disk.
+    #[must_use]
+    pub fn is_low_on_space(&self) -> bool {
+        self.free_bytes < self.reserve_bytes || !self.has_spare
+    }
+
+    /// Appends a frame: `body` begins with [`FRAME_BYTES`] of room for its header. After an error
+    /// that is about space the same frame may be tried again.
+    pub fn append(&mut self, body: &mut [u8]) -> Result<(), StoreError> {
+        if self.unlooked_bytes >= SPACE_EVERY_BYTES {
+            self.look_at_space()?;
+        }
+        if self.segments.last().is_none_or(|last| last.bytes >= self.segment_bytes) {
+            self.rotate()?;
+        }
+        seal(body, self.next, self.synced == self.next && self.is_synced);
+        let Some(last) = self.segments.last_mut() else { return Ok(()) };
+        self.disk
+            .write(&last.name, last.bytes, body)
+            .map_err(failed(&self.disk, &last.name, "write"))?;
+        last.bytes += body.len() as u64;
+        self.unlooked_bytes += body.len() as u64;
+        self.next += 1;
+        Ok(())
+    }
+
+    /// Looks how much may still be written.
+    pub fn look_at_space(&mut self) -> Result<(), StoreError> {
+        let (free, all) = self.disk.space().map_err(failed(&self.disk, "", "look at"))?;
+        self.free_bytes = free;
+        self.reserve_bytes = RESERVE_BYTES.min(all / 100);
+        let (least, most) = SEGMENT_BYTES;
+        self.segment_bytes = (all / 64).clamp(least, most);
+        self.unlooked_bytes = 0;
+        let needed = self.reserve_bytes + 2 * self.segment_bytes;
+        if !self.has_spare && free > needed {
+            self.has_spare = self.make_spare()?;
+        }
+        Ok(())
+    }
+
+    /// Sets room aside; `false` where there is none.
+    fn make_spare(&mut self) -> Result<bool, StoreError> {
+        let (disk, bytes) = (&mut self.disk, self.segment_bytes);
+        match disk.create(SPARE).and_then(|()| disk.reserve(SPARE, bytes)) {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                let error = failed(disk, SPARE, "create")(error);
+                if error.is_no_space() { Ok(false) } else { Err(error) }
+            }
+        }
+    }
+
+    /// Reserves room for a segment, at the cost of the spare one where there is no other.
+    fn reserve(&mut self, name: &str) -> Result<(), StoreError> {
+        let disk = &mut self.disk;
+        let mut outcome = disk.reserve(name, self.segment_bytes);
+        if outcome.is_err() && std::mem::take(&mut self.has_spare) {
+            disk.remove(SPARE).map_err(failed(disk, SPARE, "remove"))?;
+            outcome = disk.reserve(name, self.segment_bytes);
+        }
+        match outcome.map_err(failed(disk, name, "reserve")) {
+            // What fits is written all the same.
+            Err(error) if error.is_no_space() => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    /// Makes everything durable that was appended, as far as this journal promises.
+    pub fn sync(&mut self) -> Result<(), StoreError> {
+        if self.is_synced { self.sync_always() } else { Ok(()) }
+    }
+
+    fn sync_always(&mut self) -> Result<(), StoreError> {
+        let Some(last) = self.segments.last() else { return Ok(()) };
+        self.disk.sync(&last.name).map_err(failed(&self.disk, &last.name, SYNC))?;
+        self.synced = self.next;
+        Ok(())
+    }
+
+    /// Goes on in a new segment, with what was appended before on stable storage: of a segment that
+    /// is not the last nothing may be missing.
+    pub fn rotate(&mut self) -> Result<(), StoreError> {
+        if self.synced != self.next {
+            self.sync_always()?;
+        }
+        // Nothing more is written there: what is reserved beyond its end is free.
+        if let Some(Segment { name, bytes, .. }) = self.segments.last() {
+            self.disk.truncate(name, *bytes).map_err(failed(&self.disk, name, "truncate"))?;
+        }
+        let name = name_of(self.next);
+        let header = Header { identity: self.identity, first: self.next, shards: self.shards };
+        self.make(&name, &header)?;
+        self.reserve(&name)?;
+        let bytes = HEADER_BYTES as u64;
+        self.segments.push(Segment { name, first: self.next, bytes });
+        Ok(())
+    }
+
+    /// A file that has its name only once its content is on stable storage.
+    fn make(&mut self, name: &str, header: &Header) -> Result<(), StoreError> {
+        let unfinished = format!("{name}{UNFINISHED}");
+        let disk = &mut self.disk;
+        disk.create(&unfinished).map_err(failed(disk, &unfinished, "create"))?;
+        disk.write(&unfinished, 0, &header.bytes()).map_err(failed(disk, &unfinished, "write"))?;
+        disk.sync(&unfinished).map_err(failed(disk, &unfinished, SYNC))?;
+        disk.rename(&unfinished, name).map_err(failed(disk, name, "rename"))?;
+        disk.sync_directory().map_err(failed(disk, name, SYNC))
+    }
+
+    fn write_identity(&mut self) -> Result<(), StoreError> {
+        let header = Header { identity: self.identity, first: 0, shards: 0 };
+        self.make(IDENTITY, &header)
+    }
+
+    /// Removes segments that end before a frame.
+    pub fn drop_before(&mut self, number: u64) -> Result<(), StoreError> {
+        while let [first, second, ..] = &self.segments[..]
+            && second.first <= number
+        {
+            let name = first.name.clone();
+            self.disk.remove(&name).map_err(failed(&self.disk, &name, "remove"))?;
+            self.segments.remove(0);
+        }
+        self.disk.sync_directory().map_err(failed(&self.disk, "", SYNC))
+    }
+}
+
+/// A frame's body with room for its header.
+#[must_use]
+pub(crate) fn empty_frame() -> Vec<u8> {
+    vec![0; FRAME_BYTES]
+}

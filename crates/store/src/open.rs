@@ -1,0 +1,68 @@
+//! From a directory to what it adds up to, and the first frame of the process that goes on with it.
+
+use bitts_broker::record::{encode, encode_restart};
+use bitts_broker::recover::{Recovered, Recovery};
+use bitts_broker::{Now, Outbox, ShardId};
+
+use crate::commit::{put_unit, units};
+use crate::disk::Disk;
+use crate::error::StoreError;
+use crate::journal::{Journal, Opened, empty_frame};
+use crate::segment::Frame;
+
+/// Reads a journal, and adds up what it says.
+pub fn recover<D: Disk>(disk: D, now: Now) -> Result<(Opened<D>, Recovered), StoreError> {
+    let mut recovery = Recovery::new(now);
+    let mut apply = |shards: u8, frame: Frame<'_>| {
+        recovery.set_shards(shards);
+        for unit in units(frame.body) {
+            let unit = unit.ok_or("a unit that is cut off")?;
+            recovery.apply(unit).map_err(|_| "not records of this version")?;
+        }
+        recovery.end_frame();
+        Ok(())
+    };
+    let opened = Opened::read(disk, &mut apply)?;
+    Ok((opened, recovery.finish()))
+}
+
+/// The first frame of a process: that it goes on from here, and what restoring its shards led to.
+#[derive(Debug)]
+pub struct Restart {
+    shards: u8,
+    body: Vec<u8>,
+}
+
+impl Restart {
+    /// Of a process with this many shards.
+    #[must_use]
+    pub fn new(shards: u8) -> Self {
+        let mut body = empty_frame();
+        let mut unit = Vec::new();
+        encode_restart(shards, &mut unit);
+        put_unit(&mut body, &unit);
+        Self { shards, body }
+    }
+
+    /// Takes what became durable of a shard out of its outbox.
+    pub fn submit(&mut self, shard: ShardId, now: Now, out: &mut Outbox) {
+        if out.batches.is_empty() && out.entries.is_empty() {
+            return;
+        }
+        let mut unit = Vec::new();
+        encode(shard, now, &[], &out.batches, &out.entries, &mut unit);
+        out.batches.clear();
+        out.entries.clear();
+        put_unit(&mut self.body, &unit);
+    }
+
+    /// Writes it. A new directory is named by `identity`.
+    pub fn begin<D: Disk>(
+        mut self,
+        opened: Opened<D>,
+        identity: u128,
+        is_synced: bool,
+    ) -> Result<Journal<D>, StoreError> {
+        opened.begin(identity, self.shards, is_synced, &mut self.body)
+    }
+}

@@ -1,0 +1,166 @@
+//! A disk in memory that forgets what was not synced, and fails when told to.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bitts_store::disk::Disk;
+
+const SECTOR: usize = 512;
+
+/// A file as programs see it, and as the platters have it.
+#[derive(Clone, Debug, Default)]
+struct File {
+    seen: Vec<u8>,
+    stable: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    files: BTreeMap<usize, File>,
+    /// Names as programs see them, and as the platters have them.
+    names: BTreeMap<String, usize>,
+    stable_names: BTreeMap<String, usize>,
+    next: usize,
+    operations: usize,
+    fails: Option<(usize, ErrorKind, bool)>,
+    is_dead: bool,
+}
+
+/// See the module. Clones are the same disk.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct MemoryDisk(Arc<Mutex<State>>);
+
+impl MemoryDisk {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().expect("nobody panicked")
+    }
+
+    /// Operation number `at` from here on fails, once or from then on.
+    pub(crate) fn fail(&self, at: usize, kind: ErrorKind, is_for_good: bool) {
+        let mut state = self.state();
+        state.operations = 0;
+        state.fails = Some((at, kind, is_for_good));
+    }
+
+    /// Operations since [`MemoryDisk::fail`].
+    pub(crate) fn operations(&self) -> usize {
+        self.state().operations
+    }
+
+    /// The power goes: of what was not synced each sector stays if `keep` says so, and names that
+    /// were not synced are as they were.
+    pub(crate) fn lose_power(&self, mut keep: impl FnMut() -> bool) {
+        let mut state = self.state();
+        (state.fails, state.is_dead) = (None, false);
+        state.names = state.stable_names.clone();
+        for file in state.files.values_mut() {
+            let len = if keep() { file.seen.len() } else { file.stable.len() };
+            let mut after = file.stable.clone();
+            after.resize(len, 0);
+            for (at, sector) in after.chunks_mut(SECTOR).enumerate() {
+                let written = file.seen.get(at * SECTOR..).unwrap_or_default();
+                let len = sector.len().min(written.len());
+                if keep() {
+                    sector[..len].copy_from_slice(&written[..len]);
+                }
+            }
+            file.seen.clone_from(&after);
+            file.stable = after;
+        }
+    }
+
+    fn operate(&self) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.state();
+        state.operations += 1;
+        if let Some((at, kind, is_for_good)) = state.fails
+            && state.operations >= at
+        {
+            if !is_for_good {
+                state.fails = None;
+            }
+            return Err(kind.into());
+        }
+        Ok(state)
+    }
+}
+
+impl State {
+    fn file(&mut self, name: &str) -> io::Result<&mut File> {
+        let at = self.names.get(name).ok_or(ErrorKind::NotFound)?;
+        self.files.get_mut(at).ok_or_else(|| ErrorKind::NotFound.into())
+    }
+}
+
+impl Disk for MemoryDisk {
+    fn names(&mut self) -> io::Result<Vec<String>> {
+        Ok(self.operate()?.names.keys().cloned().collect())
+    }
+
+    fn read(&mut self, name: &str) -> io::Result<Vec<u8>> {
+        Ok(self.operate()?.file(name)?.seen.clone())
+    }
+
+    fn create(&mut self, name: &str) -> io::Result<()> {
+        let mut state = self.operate()?;
+        let at = state.next;
+        state.next += 1;
+        state.files.insert(at, File::default());
+        state.names.insert(name.to_owned(), at);
+        Ok(())
+    }
+
+    fn write(&mut self, name: &str, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.operate()?;
+        let file = state.file(name)?;
+        let end = at as usize + bytes.len();
+        if file.seen.len() < end {
+            file.seen.resize(end, 0);
+        }
+        file.seen[at as usize..end].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn sync(&mut self, name: &str) -> io::Result<()> {
+        let mut state = self.operate()?;
+        let file = state.file(name)?;
+        file.stable.clone_from(&file.seen);
+        Ok(())
+    }
+
+    fn reserve(&mut self, name: &str, _: u64) -> io::Result<()> {
+        self.operate()?.file(name).map(drop)
+    }
+
+    fn truncate(&mut self, name: &str, len: u64) -> io::Result<()> {
+        self.operate()?.file(name)?.seen.truncate(len as usize);
+        Ok(())
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        let mut state = self.operate()?;
+        let at = state.names.remove(from).ok_or(ErrorKind::NotFound)?;
+        state.names.insert(to.to_owned(), at);
+        Ok(())
+    }
+
+    fn remove(&mut self, name: &str) -> io::Result<()> {
+        let mut state = self.operate()?;
+        state.names.remove(name).map(drop).ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
+    fn sync_directory(&mut self) -> io::Result<()> {
+        let mut state = self.operate()?;
+        state.stable_names = state.names.clone();
+        Ok(())
+    }
+
+    fn space(&mut self) -> io::Result<(u64, u64)> {
+        drop(self.operate()?);
+        Ok((1 << 40, 1 << 40))
+    }
+
+    fn place(&self, name: &str) -> String {
+        format!("memory/{name}")
+    }
+}
