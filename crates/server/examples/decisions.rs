@@ -1,6 +1,6 @@
 //! How many decisions and verified signatures one core makes in a second.
 //!
-//! `cargo run --release -p bitts-aws --example decisions`
+//! `cargo run --release -p bitts-server --example decisions`
 
 use std::hint::black_box;
 use std::io::Write as _;
