@@ -12,6 +12,7 @@ use crate::policy::PolicyCommand;
 use crate::publish::PublishCommand;
 use crate::retained::RetainedCommand;
 use crate::serve::Serve;
+use crate::shadow::ShadowCommand;
 use crate::subscribe::SubscribeCommand;
 use crate::thing::ThingCommand;
 
@@ -43,6 +44,8 @@ pub(crate) enum Command {
     Subscribe(SubscribeCommand),
     /// Look at retained messages, and remove them
     Retained(RetainedCommand),
+    /// Look at device shadows, change them, and follow what happens to them
+    Shadow(ShadowCommand),
     /// Make things, and say who speaks for them
     Thing(ThingCommand),
     /// Make certificates for devices, and say which are good

@@ -10,6 +10,7 @@ use crate::disconnect::Many;
 use crate::endpoint::{Endpoint, refused};
 use crate::failure::Failure;
 use crate::output::{Format, say_facts, say_json, say_table, time};
+use crate::send::Send;
 
 const LIST_HEADER: [&str; 7] =
     ["CLIENT ID", "CONNECTED", "PROTOCOL", "SINCE", "SESSION", "SUBSCRIPTIONS", "QUEUED"];
@@ -75,6 +76,8 @@ enum Action {
         /// Whose subscriptions.
         client_id: String,
     },
+    /// Send a message to one client that is connected, whether it subscribes or not.
+    Send(Send),
 }
 
 impl ConnectionCommand {
@@ -103,6 +106,7 @@ impl ConnectionCommand {
                 let request = DeleteConnection { client_id, clean_session, prevent_will_message };
                 data_plane.delete_connection(&request).await.map_err(refused)
             }
+            Action::Send(send) => send.run(&data_plane).await,
             Action::Subscriptions { client_id } => {
                 subscriptions(&data_plane, &client_id, format).await
             }

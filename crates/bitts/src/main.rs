@@ -13,10 +13,14 @@ mod endpoint;
 mod failure;
 mod manual;
 mod output;
+mod payload;
 mod policy;
 mod publish;
 mod retained;
+mod send;
 mod serve;
+mod shadow;
+mod shadow_document;
 mod subscribe;
 mod thing;
 
@@ -43,6 +47,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Connection(command) => block_on(command.run()),
         Command::Publish(command) => block_on(command.run()),
         Command::Retained(command) => block_on(command.run()),
+        Command::Shadow(command) => block_on(command.run()),
         Command::Subscribe(command) => block_on(command.run()),
         Command::Thing(command) => block_on(command.run()),
         Command::Certificate(command) => block_on(command.run()),

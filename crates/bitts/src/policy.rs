@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bitts_client::data_plane::ControlCall;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -80,28 +81,31 @@ enum Action {
     /// principal, in place of the one of that name; without a principal it counts alone. With
     /// --candidate and --policy and no action, everything that clients needed in the last hour is
     /// decided as the document has it, and what would change is listed.
-    Check {
-        /// What is asked for, such as iot:Publish.
-        #[arg(required_unless_present = "policy", requires = "resource")]
-        action: Option<String>,
-        /// The ARN of the resource; * for none.
-        resource: Option<String>,
-        /// Who asks: as a target of attach.
-        #[arg(long, value_name = "TARGET")]
-        principal: Option<String>,
-        /// Under which client id.
-        #[arg(long, value_name = "ID")]
-        client_id: Option<String>,
-        /// The file with a document to try; - is stdin.
-        #[arg(long, value_name = "FILE")]
-        candidate: Option<PathBuf>,
-        /// Which policy the document would replace.
-        #[arg(long, value_name = "NAME", requires = "candidate")]
-        policy: Option<String>,
-        /// From which address.
-        #[arg(long, value_name = "ADDRESS")]
-        source_ip: Option<String>,
-    },
+    Check(Check),
+}
+
+#[derive(Args, Debug)]
+struct Check {
+    /// What is asked for, such as iot:Publish.
+    #[arg(required_unless_present = "policy", requires = "resource")]
+    action: Option<String>,
+    /// The ARN of the resource; * for none.
+    resource: Option<String>,
+    /// Who asks: as a target of attach.
+    #[arg(long, value_name = "TARGET")]
+    principal: Option<String>,
+    /// Under which client id.
+    #[arg(long, value_name = "ID")]
+    client_id: Option<String>,
+    /// The file with a document to try; - is stdin.
+    #[arg(long, value_name = "FILE")]
+    candidate: Option<PathBuf>,
+    /// Which policy the document would replace.
+    #[arg(long, value_name = "NAME", requires = "candidate")]
+    policy: Option<String>,
+    /// From which address.
+    #[arg(long, value_name = "ADDRESS")]
+    source_ip: Option<String>,
 }
 
 impl PolicyCommand {
@@ -150,34 +154,31 @@ impl PolicyCommand {
                 detach.body = json!({ "target": target(&from) });
                 detach
             }
-            Action::Check {
-                action,
-                resource,
-                principal,
-                client_id,
-                candidate,
-                policy,
-                source_ip,
-            } => {
-                let document = candidate.as_deref().map(read).transpose()?;
-                if action.is_none() {
-                    let mut compare = call("POST", "/bitts/v1/policy/compare".to_owned());
-                    compare.body = json!({ "policyName": policy, "policyDocument": document });
-                    return control.show(compare).await;
-                }
-                let mut check = call("POST", "/bitts/v1/policy/check".to_owned());
-                check.body = json!({
-                    "action": action,
-                    "resource": resource,
-                    "principal": principal.as_deref().map(target),
-                    "clientId": client_id,
-                    "policyName": policy,
-                    "policyDocument": document,
-                    "context": { "sourceIp": source_ip },
-                });
-                check
-            }
+            Action::Check(check) => check.call()?,
         };
         control.show(asked).await
+    }
+}
+
+impl Check {
+    /// Asks for one decision, or compares a candidate with many.
+    fn call(self) -> Result<ControlCall, Failure> {
+        let document = self.candidate.as_deref().map(read).transpose()?;
+        if self.action.is_none() {
+            let mut compare = call("POST", "/bitts/v1/policy/compare".to_owned());
+            compare.body = json!({ "policyName": self.policy, "policyDocument": document });
+            return Ok(compare);
+        }
+        let mut check = call("POST", "/bitts/v1/policy/check".to_owned());
+        check.body = json!({
+            "action": self.action,
+            "resource": self.resource,
+            "principal": self.principal.as_deref().map(target),
+            "clientId": self.client_id,
+            "policyName": self.policy,
+            "policyDocument": document,
+            "context": { "sourceIp": self.source_ip },
+        });
+        Ok(check)
     }
 }

@@ -3,22 +3,16 @@
 //! HTTP is the default, because it needs no session and works against AWS with an access key; MQTT
 //! is for QoS 2, for payloads above 128 KiB, and for servers without HTTP.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
-
 use bitts_client::api;
 use bitts_client::mqtt::{
     self, ConnectOptions, Connected, Disconnect, End, MessageProperties, QoS,
 };
 use bytes::Bytes;
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use crate::endpoint::{Endpoint, mqtt_endpoint, not_connected, not_done, refused};
 use crate::failure::Failure;
-
-/// Bytes of the largest payload that fits into an MQTT packet.
-const PAYLOAD_BYTES_MAX: u64 = 268_435_455;
+use crate::payload::Content;
 
 #[derive(Args, Debug)]
 pub(crate) struct PublishCommand {
@@ -27,52 +21,19 @@ pub(crate) struct PublishCommand {
     mqtt: Option<String>,
     /// Topic Name.
     topic: String,
-    /// The payload, as text.
-    #[arg(required_unless_present = "file", conflicts_with = "file")]
-    payload: Option<String>,
-    /// Take the payload from a file; - is standard input.
-    #[arg(long, value_name = "FILE")]
-    file: Option<PathBuf>,
+    #[command(flatten)]
+    content: Content,
     /// 0, 1 or, over MQTT, 2.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
     qos: u8,
     /// Keep it for those who subscribe later.
     #[arg(long)]
     retain: bool,
-    /// Content Type.
-    #[arg(long, value_name = "TYPE")]
-    content_type: Option<String>,
-    /// Response Topic.
-    #[arg(long, value_name = "TOPIC")]
-    response_topic: Option<String>,
-    /// Correlation Data, as text.
-    #[arg(long, value_name = "TEXT")]
-    correlation_data: Option<String>,
     /// Message Expiry Interval, in seconds.
     #[arg(long, value_name = "SECONDS")]
     message_expiry: Option<u32>,
-    /// Payload Format Indicator.
-    #[arg(long, value_name = "FORMAT")]
-    payload_format: Option<PayloadFormat>,
-    /// A User Property; may be repeated.
-    #[arg(long = "user-property", value_name = "NAME=VALUE", value_parser = user_property)]
-    user_properties: Vec<(String, String)>,
     #[command(flatten)]
     endpoint: Endpoint,
-}
-
-/// Payload Format Indicator.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum PayloadFormat {
-    /// Not said.
-    Bytes,
-    /// UTF-8.
-    Utf8,
-}
-
-fn user_property(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
-    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// A message of QoS 0 without properties.
@@ -97,36 +58,23 @@ impl PublishCommand {
                 "QoS 2 needs --mqtt: the data plane has 0 and 1".to_owned(),
             ));
         }
-        let payload = self.payload()?;
+        let payload = self.content.take_payload()?;
         match self.mqtt.take() {
             Some(address) => self.publish_over_mqtt(&address, payload).await,
             None => self.publish_over_http(payload).await,
         }
     }
 
-    fn payload(&mut self) -> Result<Bytes, Failure> {
-        let Some(path) = &self.file else {
-            return Ok(self.payload.take().unwrap_or_default().into());
-        };
-        let named = path.display().to_string();
-        let payload = if path == Path::new("-") {
-            read_payload(io::stdin().lock())
-        } else {
-            File::open(path).and_then(read_payload)
-        };
-        payload.map_err(|error| Failure::Usage(format!("--file: {named}: {error}")))
-    }
-
     async fn publish_over_http(self, payload: Bytes) -> Result<(), Failure> {
         let request = api::Publish {
+            payload_format_indicator: self.content.payload_format_indicator(),
             qos: self.qos,
             retain: self.retain,
-            content_type: self.content_type,
-            response_topic: self.response_topic,
+            content_type: self.content.content_type,
+            response_topic: self.content.response_topic,
             message_expiry: self.message_expiry,
-            user_properties: self.user_properties,
-            payload_format_indicator: self.payload_format.map(PayloadFormat::is_utf8),
-            correlation_data: self.correlation_data.map(String::into_bytes),
+            user_properties: self.content.user_properties,
+            correlation_data: self.content.correlation_data.map(String::into_bytes),
             ..to_topic(self.topic)
         };
         self.endpoint.data_plane()?.publish(&request, payload).await.map_err(refused)
@@ -140,12 +88,12 @@ impl PublishCommand {
             retain: self.retain,
             topic_alias: None,
             properties: MessageProperties {
-                payload_format_indicator: self.payload_format.map(PayloadFormat::is_utf8),
+                payload_format_indicator: self.content.payload_format_indicator(),
                 message_expiry_interval: self.message_expiry,
-                response_topic: self.response_topic,
-                correlation_data: self.correlation_data.map(Bytes::from),
-                content_type: self.content_type,
-                user_properties: self.user_properties,
+                response_topic: self.content.response_topic,
+                correlation_data: self.content.correlation_data.map(Bytes::from),
+                content_type: self.content.content_type,
+                user_properties: self.content.user_properties,
                 subscription_identifier: None,
             },
         };
@@ -161,19 +109,4 @@ impl PublishCommand {
             end => Err(Failure::Refused(format!("the connection ended: {end}"))),
         }
     }
-}
-
-impl PayloadFormat {
-    fn is_utf8(self) -> bool {
-        matches!(self, Self::Utf8)
-    }
-}
-
-fn read_payload(source: impl Read) -> io::Result<Bytes> {
-    let mut payload = Vec::new();
-    source.take(PAYLOAD_BYTES_MAX + 1).read_to_end(&mut payload)?;
-    if payload.len() as u64 > PAYLOAD_BYTES_MAX {
-        return Err(io::Error::other("larger than an MQTT packet"));
-    }
-    Ok(payload.into())
 }

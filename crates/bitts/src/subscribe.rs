@@ -19,12 +19,22 @@ pub(crate) struct SubscribeCommand {
     /// Topic Filters, such as lamps/+/state or $share/group/lamps/#.
     #[arg(required = true, value_name = "FILTER")]
     filters: Vec<String>,
-    /// The server: 127.0.0.1:1883, mqtt://HOST:PORT, mqtts://HOST:PORT.
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1883")]
-    mqtt: String,
     /// Maximum QoS.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=2))]
     qos: u8,
+    #[command(flatten)]
+    follow: Follow,
+    /// How to print: topic and payload, or JSON lines [default: table on a terminal, else json].
+    #[arg(long, value_name = "FORMAT")]
+    output: Option<Format>,
+}
+
+/// Options of every command that prints messages as they arrive.
+#[derive(Args, Debug)]
+pub(crate) struct Follow {
+    /// The server: 127.0.0.1:1883, mqtt://HOST:PORT, mqtts://HOST:PORT.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:1883")]
+    mqtt: String,
     /// Client Identifier [default: the server assigns one].
     #[arg(long, default_value = "", hide_default_value = true)]
     client_id: String,
@@ -34,9 +44,6 @@ pub(crate) struct SubscribeCommand {
     /// End after so many seconds: with status 1 if --count is not reached, else with 0.
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
-    /// How to print: topic and payload, or JSON lines [default: table on a terminal, else json].
-    #[arg(long, value_name = "FORMAT")]
-    output: Option<Format>,
 }
 
 /// A message as a line of JSON.
@@ -64,18 +71,30 @@ struct Line<'a> {
 
 impl SubscribeCommand {
     pub(crate) async fn run(self) -> Result<(), Failure> {
+        let format = Format::or_by_terminal(self.output);
+        let qos = QoS::from_number(self.qos).unwrap_or_default();
+        self.follow.run(&self.filters, qos, |message| line(message, format)).await
+    }
+}
+
+impl Follow {
+    /// Subscribes, and prints a line for each message until there were enough.
+    pub(crate) async fn run(
+        self,
+        filters: &[String],
+        qos: QoS,
+        line: impl Fn(&Message) -> Result<String, Failure>,
+    ) -> Result<(), Failure> {
         let endpoint = mqtt_endpoint(&self.mqtt)?;
         let options = ConnectOptions { client_id: self.client_id, ..ConnectOptions::default() };
         let Connected { client, mut incoming, .. } =
             mqtt::connect(&endpoint, options).await.map_err(not_connected)?;
-        let qos = QoS::from_number(self.qos).unwrap_or_default();
-        let filters: Vec<_> = self.filters.iter().map(|text| Filter::new(text, qos)).collect();
-        let answer = client.subscribe(&filters).await.map_err(not_done)?;
-        check_granted(&self.filters, &answer.codes)?;
+        let asked: Vec<_> = filters.iter().map(|text| Filter::new(text, qos)).collect();
+        let answer = client.subscribe(&asked).await.map_err(not_done)?;
+        check_granted(filters, &answer.codes)?;
         let deadline = self.timeout.map(|seconds| Instant::now() + Duration::from_secs(seconds));
-        let format = Format::or_by_terminal(self.output);
         let count = self.count.unwrap_or(u64::MAX);
-        match print(&mut incoming, count, deadline, format).await? {
+        match print(&mut incoming, count, deadline, line).await? {
             Printed::Enough => {}
             Printed::TimedOut(printed) => {
                 if let Some(count) = self.count {
@@ -112,7 +131,7 @@ async fn print(
     incoming: &mut Incoming,
     count: u64,
     deadline: Option<Instant>,
-    format: Format,
+    line: impl Fn(&Message) -> Result<String, Failure>,
 ) -> Result<Printed, Failure> {
     let timeout = async {
         match deadline {
@@ -127,7 +146,7 @@ async fn print(
             () = &mut timeout => return Ok(Printed::TimedOut(printed)),
         };
         let Some(message) = message else { return Ok(Printed::Ended) };
-        say(&line(&message, format)?)?;
+        say(&line(&message)?)?;
     }
     Ok(Printed::Enough)
 }

@@ -31,10 +31,12 @@
 //! [`data_plane::Config::from_environment`] finds endpoint, region and credentials where AWS's
 //! tools do: environment variables, then `~/.aws/config` and `~/.aws/credentials`.
 //!
-//! * `delete_connection`, `publish`: nothing but that it is done
+//! * `delete_connection`, `send_direct_message`, `publish`: nothing but that it is done
 //! * `get_connection`: a [`Connection`](bitts_aws::api::Connection)
 //! * `get_retained_message`: a [`RetainedMessage`](bitts_aws::api::RetainedMessage)
-//! * `list_subscriptions`, `list_retained_messages`: a [`Pager`](data_plane::Pager)
+//! * `get_thing_shadow`, `update_thing_shadow`, `delete_thing_shadow`: a document of JSON
+//! * `list_subscriptions`, `list_retained_messages`, `list_named_shadows_for_thing`: a
+//!   [`Pager`](data_plane::Pager)
 //! * `list_connections`: a pager of connections; Bitts only
 //! * `get_json`: anything under `/bitts/v1/`
 //!

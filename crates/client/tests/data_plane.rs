@@ -6,11 +6,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bitts_aws::sigv4::{ExpectedScope, Presented, SERVICES, SignedRequest, payload_sha256, verify};
-use bitts_client::api::{DeleteConnection, GetConnection, GetRetainedMessage, Publish};
+use bitts_client::api::{
+    DeleteConnection, DeleteThingShadow, GetConnection, GetRetainedMessage, GetThingShadow,
+    Publish, SendDirectMessage, ShadowId, UpdateThingShadow,
+};
 use bitts_client::credentials::Credentials;
 use bitts_client::data_plane::{
     CallError, Config, ConfigError, DataPlane, DeleteConnectionError, GetConnectionError,
-    GetRetainedMessageError, PublishError, Refusal, RetryPolicy, SelectConnections, TransportError,
+    GetRetainedMessageError, PublishError, Refusal, RetryPolicy, SelectConnections,
+    SendDirectMessageError, TransportError, UpdateThingShadowError,
 };
 use bytes::Bytes;
 use http::{Request, Response};
@@ -523,6 +527,77 @@ async fn a_list_ends_with_a_failure_or_a_token_that_comes_again() {
     let error = CallError::from(error);
     assert!(matches!(error, CallError::Transport(TransportError::RepeatedToken)));
     assert_eq!(server.received()[0].target, "/retainedMessage?maxResults=200");
+}
+
+/// Contract `device-shadow.md` §2: documents are what the service wrote, byte for byte.
+#[tokio::test]
+async fn shadows_are_documents_as_they_came() {
+    let document = r#"{"state":{"desired":{"n":1.50}},"version":1}"#;
+    let server = Server::new([
+        reply(200, document),
+        reply(200, document),
+        exception(409, "ConflictException", r#"{"message":"Version conflict"}"#),
+        reply(200, r#"{"version":1,"timestamp":2}"#),
+        reply(200, r#"{"results":["a"],"nextToken":"t","timestamp":2}"#),
+        reply(200, r#"{"results":["b"],"timestamp":2}"#),
+    ])
+    .await;
+    let client = server.client();
+    let shadow = ShadowId::new("T:1", Some("s")).expect("a shadow");
+    let update = UpdateThingShadow { shadow: shadow.clone() };
+    let body = Bytes::from_static(b"{}");
+    let accepted = client.update_thing_shadow(&update, &body).await.expect("accepted");
+    let get = GetThingShadow { shadow: shadow.clone() };
+    assert_eq!(
+        (&accepted[..], &accepted),
+        (document.as_bytes(), &client.get_thing_shadow(&get).await.expect("a document"))
+    );
+    let error = client.update_thing_shadow(&update, &body).await.expect_err("refused");
+    assert!(matches!(error, UpdateThingShadowError::Conflict(_)));
+    let deleted = client.delete_thing_shadow(&DeleteThingShadow { shadow }).await;
+    assert_eq!(&deleted.expect("deleted")[..], br#"{"version":1,"timestamp":2}"#);
+    let names = client.list_named_shadows_for_thing("T:1").all().await.expect("names");
+    assert_eq!(names, ["a", "b"]);
+    let requests: Vec<String> =
+        server.received().into_iter().map(|it| format!("{} {}", it.method, it.target)).collect();
+    let list = "GET /api/things/shadow/ListNamedShadowsForThing/T%3A1";
+    let path = "/things/T%3A1/shadow?name=s";
+    assert_eq!(
+        requests,
+        [
+            format!("POST {path}"),
+            format!("GET {path}"),
+            format!("POST {path}"),
+            format!("DELETE {path}"),
+            list.to_owned(),
+            format!("{list}?nextToken=t"),
+        ]
+    );
+}
+
+/// A message that was sent again could arrive twice.
+#[tokio::test]
+async fn a_direct_message_is_sent_once() {
+    let timeout = exception(504, "GatewayTimeoutException", r#"{"message":"m"}"#);
+    let server = Server::new([timeout, reply(200, "{}")]).await;
+    let message = SendDirectMessage {
+        client_id: "a/b".into(),
+        topic: "t/1".into(),
+        confirmation: Some(7),
+        content_type: None,
+        response_topic: None,
+        user_properties: Vec::new(),
+        payload_format_indicator: None,
+        correlation_data: None,
+    };
+    let (client, payload) = (server.client(), Bytes::from_static(b"x"));
+    let error = client.send_direct_message(&message, &payload).await.expect_err("refused");
+    assert!(matches!(error, SendDirectMessageError::GatewayTimeout(_)));
+    assert_eq!(server.attempts(), 1);
+    client.send_direct_message(&message, &payload).await.expect("sent");
+    let received = &server.received()[1];
+    let target = "/connections/a%2Fb/messages?topic=t%2F1&confirmation=true&timeout=7";
+    assert_eq!((received.target.as_str(), &received.body[..]), (target, &b"x"[..]));
 }
 
 #[tokio::test]

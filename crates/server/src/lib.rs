@@ -248,8 +248,8 @@ impl Running {
         tls.reload().map(|()| true)
     }
 
-    /// Moves the clock forward, where [`Config::test_clock`] lets it; when this returns, what became
-    /// due has happened.
+    /// Moves the clock forward, where [`Config::test_clock`] lets it; when this returns, what
+    /// became due has happened.
     pub fn advance(&self, by: std::time::Duration) {
         self.http.advance(by);
     }

@@ -36,6 +36,8 @@ pub use shadow::{
 };
 pub use throttle_next::ThrottleNext;
 
+pub use crate::shadow::ShadowId;
+
 use self::query::{Query, QueryWriter};
 use crate::error::ApiError;
 

@@ -135,10 +135,7 @@ fn shadow(thing_name: &str, query: &Query) -> Result<ShadowId, ApiError> {
 }
 
 fn invalid_name(invalid_name: InvalidName) -> ApiError {
-    invalid(match invalid_name {
-        InvalidName::Thing => "The thing name is 1 to 128 of A-Z, a-z, 0-9 and :_-",
-        InvalidName::Shadow => "The shadow name is 1 to 64 of A-Z, a-z, 0-9 and :_-$",
-    })
+    invalid(&invalid_name.to_string())
 }
 
 fn invalid(message: &str) -> ApiError {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use thiserror::Error;
+
 /// Bytes of a thing's name.
 const THING_NAME_BYTES_MAX: usize = 128;
 
@@ -16,11 +18,13 @@ pub struct ShadowId {
 }
 
 /// Why a name is none.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub enum InvalidName {
     /// A thing's name is 1 to 128 of A–Z, a–z, 0–9 and `:_-`.
+    #[error("The thing name is 1 to 128 of A-Z, a-z, 0-9 and :_-")]
     Thing,
     /// A shadow's name is 1 to 64 of the same and `$`.
+    #[error("The shadow name is 1 to 64 of A-Z, a-z, 0-9 and :_-$")]
     Shadow,
 }
 

@@ -8,38 +8,38 @@ use serde_json::{Value, json};
 use crate::process::{Ended, Served, bitts, in_time, run, run_bitts};
 
 /// Runs a client command against a server.
-fn ask(served: &Served, arguments: &[&str]) -> Ended {
+pub(crate) fn ask(served: &Served, arguments: &[&str]) -> Ended {
     let mut command = bitts(arguments);
     command.env("AWS_ENDPOINT_URL", served.endpoint_url());
     run(command)
 }
 
 /// What a command that is done printed.
-fn done(served: &Served, arguments: &[&str]) -> String {
+pub(crate) fn done(served: &Served, arguments: &[&str]) -> String {
     let ended = ask(served, arguments);
     assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""), "{arguments:?}");
     ended.stdout
 }
 
-fn done_json(served: &Served, arguments: &[&str]) -> Value {
+pub(crate) fn done_json(served: &Served, arguments: &[&str]) -> Value {
     serde_json::from_str(&done(served, arguments)).expect("JSON")
 }
 
 /// What a command that was refused said.
-fn refused(served: &Served, arguments: &[&str]) -> String {
+pub(crate) fn refused(served: &Served, arguments: &[&str]) -> String {
     let ended = ask(served, arguments);
     assert_eq!((ended.status, ended.stdout.as_str()), (Some(1), ""), "{arguments:?}");
     ended.stderr
 }
 
 /// A `bitts subscribe` that has its first message, so it is connected and subscribed.
-struct Device {
+pub(crate) struct Device {
     child: Child,
     stdout: BufReader<ChildStdout>,
 }
 
 impl Device {
-    fn connect(served: &Served, client_id: &str, filter: &str) -> Self {
+    pub(crate) fn connect(served: &Served, client_id: &str, filter: &str) -> Self {
         let topic = format!("ready/{client_id}");
         done(served, &["publish", &topic, "ready", "--retain"]);
         let address = served.address("mqtt").to_string();
@@ -55,7 +55,7 @@ impl Device {
     }
 
     /// The next message.
-    fn next_line(mut self) -> (Self, Value) {
+    pub(crate) fn next_line(mut self) -> (Self, Value) {
         in_time("a message", move || {
             let mut line = String::new();
             self.stdout.read_line(&mut line).expect("readable");

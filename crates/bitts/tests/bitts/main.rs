@@ -7,4 +7,5 @@ mod demo;
 mod process;
 mod profile;
 mod serve;
+mod shadow;
 mod tls;

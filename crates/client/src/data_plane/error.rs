@@ -102,7 +102,9 @@ pub(super) fn refusal(
         request_id: text("x-amzn-requestid").map(ToOwned::to_owned),
         status: status.as_u16(),
     };
-    (error.kind, refusal)
+    // A signature that does not hold is no exception of an operation's model.
+    let is_signature = error.kind == ErrorKind::InvalidSignature;
+    (if is_signature { ErrorKind::Forbidden } else { error.kind }, refusal)
 }
 
 /// The error type of an operation: the exceptions of its model, and what happens to every call.
@@ -173,6 +175,21 @@ operation_errors! {
         InvalidRequest Unauthorized Forbidden MethodNotAllowed RequestEntityTooLarge Throttling
         InternalFailure;
     "GetRetainedMessage" GetRetainedMessageError:
+        InvalidRequest Unauthorized Forbidden ResourceNotFound MethodNotAllowed Throttling
+        InternalFailure ServiceUnavailable;
+    "SendDirectMessage" SendDirectMessageError:
+        InvalidRequest Unauthorized Forbidden ResourceNotFound RequestEntityTooLarge Throttling
+        InternalFailure GatewayTimeout;
+    "GetThingShadow" GetThingShadowError:
+        InvalidRequest Unauthorized Forbidden ResourceNotFound MethodNotAllowed
+        UnsupportedDocumentEncoding Throttling InternalFailure ServiceUnavailable;
+    "UpdateThingShadow" UpdateThingShadowError:
+        InvalidRequest Unauthorized Forbidden MethodNotAllowed Conflict RequestEntityTooLarge
+        UnsupportedDocumentEncoding Throttling InternalFailure ServiceUnavailable;
+    "DeleteThingShadow" DeleteThingShadowError:
+        InvalidRequest Unauthorized Forbidden ResourceNotFound MethodNotAllowed
+        UnsupportedDocumentEncoding Throttling InternalFailure ServiceUnavailable;
+    "ListNamedShadowsForThing" ListNamedShadowsForThingError:
         InvalidRequest Unauthorized Forbidden ResourceNotFound MethodNotAllowed Throttling
         InternalFailure ServiceUnavailable;
     "ListRetainedMessages" ListRetainedMessagesError:

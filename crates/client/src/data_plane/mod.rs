@@ -9,9 +9,11 @@
 //! done.
 
 mod control;
+mod direct;
 mod error;
 mod pager;
 mod retry;
+mod shadow;
 mod transport;
 
 use std::path::PathBuf;
@@ -34,8 +36,10 @@ use tokio::time::{sleep, timeout};
 
 pub use self::control::ControlCall;
 pub use self::error::{
-    CallError, DeleteConnectionError, GetConnectionError, GetRetainedMessageError,
-    ListRetainedMessagesError, ListSubscriptionsError, PublishError, Refusal, TransportError,
+    CallError, DeleteConnectionError, DeleteThingShadowError, GetConnectionError,
+    GetRetainedMessageError, GetThingShadowError, ListNamedShadowsForThingError,
+    ListRetainedMessagesError, ListSubscriptionsError, PublishError, Refusal,
+    SendDirectMessageError, TransportError, UpdateThingShadowError,
 };
 pub use self::pager::{ListedConnection, Pager, SelectConnections};
 pub use self::retry::RetryPolicy;

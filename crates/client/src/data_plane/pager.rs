@@ -15,7 +15,7 @@ use super::{
 };
 
 /// A page's items and the token of the next one.
-type Page<T> = (Vec<T>, Option<String>);
+pub(super) type Page<T> = (Vec<T>, Option<String>);
 
 /// Asks for a list, page by page.
 pub struct Pager<T, E> {
@@ -123,7 +123,7 @@ fn read_connections(body: &[u8]) -> serde_json::Result<Page<ListedConnection>> {
 }
 
 impl DataPlane {
-    fn pager<T, E>(
+    pub(super) fn pager<T, E>(
         &self,
         first: HttpRequestParts,
         read: fn(&[u8]) -> serde_json::Result<Page<T>>,
