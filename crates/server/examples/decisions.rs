@@ -31,7 +31,8 @@ fn rate(mut call: impl FnMut()) -> f64 {
 /// A device's policy as AWS's guide writes it: its own client id, its own topics, its shadow.
 fn device_policy() -> Policy {
     let document = r#"{"Version":"2012-10-17","Statement":[
-        {"Effect":"Allow","Action":"iot:Connect","Resource":"arn:aws:iot:*:*:client/${iot:ClientId}"},
+        {"Effect":"Allow","Action":"iot:Connect",
+         "Resource":"arn:aws:iot:*:*:client/${iot:ClientId}"},
         {"Effect":"Allow","Action":["iot:Publish","iot:RetainPublish"],
          "Resource":"arn:aws:iot:*:*:topic/devices/${iot:ClientId}/*"},
         {"Effect":"Allow","Action":"iot:Subscribe",

@@ -4,6 +4,7 @@ mod certificate;
 mod client;
 mod configuration;
 mod demo;
+mod durable;
 mod process;
 mod profile;
 mod serve;
