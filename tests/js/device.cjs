@@ -9,13 +9,17 @@ const { auth, iot, mqtt5 } = require('aws-iot-device-sdk-v2');
 
 const HOST = '127.0.0.1';
 const Builder = iot.AwsIotMqtt5ClientConfigBuilder;
-const { way, port, pki, clientId, topic } = JSON.parse(process.argv[2]);
+const { way, port, pki, clientId, topic, credentials } = JSON.parse(process.argv[2]);
+const { accessKeyId, secretAccessKey, sessionToken } = credentials ?? {
+  accessKeyId: 'AKIDEXAMPLE', secretAccessKey: 'SECRET', sessionToken: 'TOKEN',
+};
 
 const BUILDERS = {
   certificate: () => Builder.newDirectMqttBuilderWithMtlsFromPath(HOST, pki.certificate, pki.key),
   websocket: () => Builder.newWebsocketMqttBuilderWithSigv4Auth(HOST, {
     region: 'us-east-1',
-    credentialsProvider: auth.AwsCredentialsProvider.newStatic('AKIDEXAMPLE', 'SECRET', 'TOKEN'),
+    credentialsProvider:
+      auth.AwsCredentialsProvider.newStatic(accessKeyId, secretAccessKey, sessionToken),
   }),
 };
 
@@ -30,6 +34,9 @@ async function run() {
   });
   client.on('disconnection', ({ disconnect }) => {
     process.send({ disconnect: disconnect.reasonCode });
+  });
+  client.on('connectionFailure', ({ connack, error }) => {
+    process.send(connack ? { connack: connack.reasonCode } : { failure: String(error) });
   });
   const connected = once(client, 'connectionSuccess');
   client.start();
