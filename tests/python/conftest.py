@@ -54,9 +54,10 @@ def enforce():
         return made[-1]
 
     yield start
-    told = [it for one in made if one.is_running() for it in one.told()]
-    statuses = [one.stop() for one in made]
-    assert (told, statuses) == ([], [0] * len(made))
+    running = [one for one in made if one.is_running()]
+    told = [it for one in running for it in one.told()]
+    statuses = [one.stop() for one in running]
+    assert (told, statuses) == ([], [0] * len(running))
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@
 import http.client
 import json
 import queue
+import socket
 import ssl
 import subprocess
 from concurrent.futures import Future
@@ -256,6 +257,32 @@ def test_certificate_made_inactive_ends_its_connections_at_once(enforced, name, 
     assert knock(enforced, certificate.way(), client_id)[1] == 0
     watching.close()
     https.close()
+
+
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+def test_resumed_tls_session_is_decided_anew(enforced, name, version):
+    """The handshake is shorter, the certificate is the same, and its status is asked again."""
+    certificate = enforced.certificate(ALL)
+    context = certificate.context()
+    context.minimum_version = context.maximum_version = ssl.TLSVersion[version]
+    address = enforced.addresses["mqtts"]
+
+    def connect(session):
+        plain = socket.create_connection(address, timeout=SECONDS)
+        stream = context.wrap_socket(plain, server_hostname=address[0], session=session)
+        client = w.Wire(None, stream=stream)
+        client.send(w.connect(name("lamp")))
+        code = client.read()[2][1]
+        return stream, code
+
+    first, code = connect(None)
+    assert code == 0
+    certificate.update("INACTIVE")
+    second, code = connect(first.session)
+    assert second.session_reused and code == NOT_AUTHORIZED
+    certificate.update("ACTIVE")
+    third, code = connect(first.session)
+    assert code == 0
 
 
 def puback(client, topic):

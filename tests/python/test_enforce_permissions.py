@@ -5,6 +5,8 @@ and before anything is looked up, so what is refused tells nothing.
 """
 
 import json
+import socket
+import ssl
 
 import botocore.exceptions
 import pytest
@@ -321,6 +323,42 @@ def test_basic_beside_a_signature_is_refused(enforced):
                    sign(enforced, enforced.admin, "GET", "/metrics")):
         signed.headers.append(basic(enforced.admin))
         assert enforced.send(signed).error == "InvalidSignatureException"
+
+
+def test_address_that_a_proxy_tells_counts(enforce):
+    """For `aws:SourceIp`, and for HTTP Basic in the clear, which is from this machine only."""
+    server = enforce("--proxy-protocol")
+
+    def status(source, request, secure=False):
+        address = server.addresses["https" if secure else "http"]
+        with socket.create_connection(address, timeout=10) as stream:
+            stream.sendall(f"PROXY TCP4 {source} 127.0.0.1 1 2\r\n".encode())
+            if secure:
+                context = ssl.create_default_context(cafile=server.ca)
+                stream = context.wrap_socket(stream, server_hostname="127.0.0.1")
+            head = [f"{request.method} {request.target} HTTP/1.1", "Connection: close",
+                    *(f"{name}: {value}" for name, value in request.headers)]
+            stream.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + request.body)
+            return int(stream.recv(65536).split(b" ")[1])
+
+    metrics = unsigned(server, "GET", "/metrics", headers=[basic(server.admin)])
+    assert status("127.0.0.1", metrics) == 200
+    assert status("192.0.2.7", metrics) == 403
+    assert status("192.0.2.7", metrics, secure=True) == 200
+    policy = json.dumps({"policyDocument": json.dumps({
+        "Version": "2012-10-17", "Statement": {
+            "Effect": "Allow", "Action": "iot:Publish", "Resource": "*",
+            "Condition": {"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}}}})}).encode()
+    made = sign(server, server.admin, "POST", "/policies/p", policy, service="iot")
+    assert status("127.0.0.1", made) == 200
+    attached = json.dumps({"target": "anonymous"}).encode()
+    made = sign(server, server.admin, "PUT", "/target-policies/p", attached, service="iot")
+    assert status("127.0.0.1", made) == 200
+    publish = unsigned(server, "POST", "/topics/a", b"x")
+    assert status("192.0.2.7", publish) == 200
+    assert status("198.51.100.7", publish) == 403
+    assert status("127.0.0.1", publish) == 403
+    assert server.stop() == 0
 
 
 # $SYS

@@ -176,6 +176,14 @@ def test_publish_and_subscribe_are_asked_too(enforced, name):
     lamp.close()
 
 
+def test_signature_decides_beside_a_user_name(enforced, key, name):
+    """§1.3: what comes with CONNECT is not looked at once the upgrade said who it is."""
+    for more in ({"username": "?SDK=IoTDeviceSDK/Python&Platform=Unix"},
+                 {"username": "nobody", "password": "wrong"},
+                 {"username": "x?x-amz-customauthorizer-name=nowhere"}):
+        assert knock(enforced, presign(enforced, key), name("lamp"), **more)[1] == 0
+
+
 def test_inactive_key_ends_its_connections_at_once(enforced, name):
     key, client_id = enforced.key(ALL, userName="ann"), name("lamp")
     held = enforced.certificate(ALL)
