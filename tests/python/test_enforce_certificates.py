@@ -260,29 +260,28 @@ def test_certificate_made_inactive_ends_its_connections_at_once(enforced, name, 
 
 
 @pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
-def test_resumed_tls_session_is_decided_anew(enforced, name, version):
+def test_resumed_tls_session_is_decided_anew(enforced, version):
     """The handshake is shorter, the certificate is the same, and its status is asked again."""
     certificate = enforced.certificate(ALL)
     context = certificate.context()
     context.minimum_version = context.maximum_version = ssl.TLSVersion[version]
-    address = enforced.addresses["mqtts"]
-
-    def connect(session):
-        plain = socket.create_connection(address, timeout=SECONDS)
-        stream = context.wrap_socket(plain, server_hostname=address[0], session=session)
-        client = w.Wire(None, stream=stream)
-        client.send(w.connect(name("lamp")))
-        code = client.read()[2][1]
-        return stream, code
-
-    first, code = connect(None)
+    first, code = resume(enforced, context, None)
     assert code == 0
     certificate.update("INACTIVE")
-    second, code = connect(first.session)
+    second, code = resume(enforced, context, first.session)
     assert second.session_reused and code == NOT_AUTHORIZED
     certificate.update("ACTIVE")
-    third, code = connect(first.session)
-    assert code == 0
+    assert resume(enforced, context, first.session)[1] == 0
+
+
+def resume(server, context, session):
+    """Connects with a TLS session: (the stream, the code of CONNACK)."""
+    address = server.addresses["mqtts"]
+    plain = socket.create_connection(address, timeout=SECONDS)
+    stream = context.wrap_socket(plain, server_hostname=address[0], session=session)
+    client = w.Wire(None, stream=stream)
+    client.send(w.connect("resumed"))
+    return stream, client.read()[2][1]
 
 
 def puback(client, topic):
@@ -446,6 +445,26 @@ def test_attributes_of_a_certificate(enforced, foreign, name):
     assert puback(lamp, literal) == NOT_AUTHORIZED
 
 
+def test_variables_of_a_certificate_over_https(enforced, foreign, name):
+    """`data-plane-http.md` §7: the certificate's have values; a client id and a thing are MQTT's."""
+    thing = name("thing")
+    certificate = foreign.sign(enforced, subject=f"/CN={thing}")
+    certificate.register(("Allow", "iot:Publish", [
+        ACCOUNT + "topic/cn/${iot:Certificate.Subject.CommonName}",
+        ACCOUNT + "topic/thing/${iot:Connection.Thing.ThingName}",
+        ACCOUNT + "topic/client/${iot:ClientId}"]))
+    enforced.plane.create_thing(thingName=thing)
+    enforced.plane.attach_thing_principal(thingName=thing, principal=certificate.arn)
+
+    def status(topic):
+        request = unsigned(enforced, "POST", f"/topics/{topic}?qos=1", b"x")
+        return enforced.send(request, certificate=certificate).status
+
+    assert status(f"cn/{thing}") == 200
+    for topic in ("cn/other", f"thing/{thing}", f"client/{thing}", "client/"):
+        assert status(topic) == 403, topic
+
+
 @pytest.mark.parametrize("client_id", ["*", "?", "+", "#", "a*", "${iot:ClientId}", "$", "../x"])
 def test_client_id_in_a_policy_is_no_pattern(enforced, client_id):
     """P-9, P-10: what is substituted stands for itself."""
@@ -527,6 +546,9 @@ def test_list_of_revoked_certificates(enforce, tmp_path):
     for certificate in (one, two, plain):
         certificate.register(ALL)
         assert knock(server, certificate.way(), "lamp")[1] == 0
+    context = one.context()
+    before, code = resume(server, context, None)
+    assert code == 0 and before.session.has_ticket
 
     def refuses(certificate):
         try:
@@ -537,6 +559,9 @@ def test_list_of_revoked_certificates(enforce, tmp_path):
     path.write_text(authority.revoke(one, plain))
     wait_until(lambda: refuses(one), "the list to be read")
     assert refuses(plain) and not refuses(two)
+    # Nor is a TLS session resumed that began before the list.
+    with pytest.raises((ssl.SSLError, ConnectionError, w.Closed)):
+        resume(server, context, before.session)
     with pytest.raises((ssl.SSLError, ConnectionError, http.client.HTTPException)):
         server.send(unsigned(server, "POST", "/topics/a"), certificate=one)
     before = server.log().count("the certificate stays as it was")
