@@ -63,6 +63,9 @@ pub(crate) struct Conn {
     pub(crate) has_packets: bool,
     /// It is not read until its client takes bytes.
     pub(crate) is_held: bool,
+    /// It speaks 3.1.1 and publishes what the full disk cannot keep, of which it cannot be told: it
+    /// is not read until there is space.
+    pub(crate) waits_for_disk: bool,
     /// Bytes are in `writes` that this turn has not tried to write.
     pub(crate) is_dirty: bool,
     /// It is in the list of those that may have something to read.
@@ -106,6 +109,7 @@ impl Conn {
             gated: 0,
             has_packets: false,
             is_held: false,
+            waits_for_disk: false,
             is_dirty: false,
             is_listed: false,
             is_read_closed: false,

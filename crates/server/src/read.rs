@@ -3,10 +3,10 @@
 //! One connection gets one read of [`READ_BYTES`] in a turn; what it causes is flushed as soon as
 //! it is much, and what is left of its bytes waits for the next turn.
 
-use bitts_broker::{ConnId, Input, Loss, ShardId};
-use bitts_mqtt::ProtocolVersion;
+use bitts_broker::{ConnId, Input, Loss, Moment, ShardId};
+use bitts_mqtt::{Packet, ProtocolVersion, QoS};
 
-use crate::conn::{Phase, READ_BYTES, Readiness};
+use crate::conn::{Conn, Phase, READ_BYTES, Readiness};
 use crate::flush::GATED_MAX;
 use crate::greet::Greeted;
 use crate::identify::{Credentials, Pending};
@@ -26,6 +26,19 @@ enum Then {
     Identify(Box<Credentials>, ShardId),
     /// It is not answered.
     Refuse(Refusal),
+}
+
+/// Whether a connection is not read now. Who takes no answers makes us owe no more of them, nor
+/// does one whose answers wait for the store.
+fn is_held_back(conn: &mut Conn, write_bytes_max: usize, now: Moment) -> bool {
+    let is_held = conn.gated > GATED_MAX || conn.writes.len() > write_bytes_max;
+    conn.is_held |= is_held;
+    is_held || conn.waits_for_disk || conn.pace.as_ref().is_some_and(|pace| pace.1 > now)
+}
+
+/// Whether a packet may ask for something to be kept.
+fn is_kept(packet: &Packet<'_>) -> bool {
+    matches!(packet, Packet::Publish(publish) if publish.qos > QoS::Zero)
 }
 
 impl Worker {
@@ -48,14 +61,7 @@ impl Worker {
             return;
         }
         let Some(conn) = self.conns.get_mut(at).filter(|conn| conn.id == id) else { return };
-        // Who does not take answers makes us owe no more of them, nor does one whose answers wait
-        // for the store.
-        let is_gated = conn.gated > GATED_MAX;
-        if is_gated || conn.writes.len() > self.limits.write_bytes_max + READ_BYTES {
-            conn.is_held = true;
-            return;
-        }
-        if conn.pace.as_ref().is_some_and(|pace| pace.1 > self.now.moment) {
+        if is_held_back(conn, self.limits.write_bytes_max + READ_BYTES, self.now.moment) {
             return;
         }
         let have = conn.partial.len();
@@ -186,6 +192,22 @@ impl Worker {
         }
     }
 
+    fn hold_for_disk(&mut self, id: ConnId) {
+        if let Some(conn) = self.conn(id) {
+            conn.waits_for_disk = true;
+        }
+    }
+
+    /// There is space again: everybody is read.
+    pub(crate) fn read_those_that_waited(&mut self) {
+        for (_, conn) in &mut self.conns {
+            if std::mem::take(&mut conn.waits_for_disk) && !conn.is_listed {
+                conn.is_listed = true;
+                self.ready.push(conn.id);
+            }
+        }
+    }
+
     /// Hands packets to the shard; returns their bytes, and whether what follows is not a packet
     /// yet.
     fn take_packets(
@@ -204,6 +226,10 @@ impl Worker {
                 Ok(Some((len, packet))) => {
                     used += len;
                     self.handle(Input::Packet { conn: id, packet: &packet });
+                    if self.is_disk_full && version == ProtocolVersion::V3_1_1 && is_kept(&packet) {
+                        self.hold_for_disk(id);
+                        return (used, false);
+                    }
                 }
                 Ok(None) => return (used, true),
                 Err(error) => {

@@ -95,7 +95,7 @@ pub(crate) struct Worker {
     /// Its part of a checkpoint is done, which the store is to hear once it is submitted.
     pub(crate) is_checkpointed: bool,
     /// As the core knows it.
-    is_disk_full: bool,
+    pub(crate) is_disk_full: bool,
     pub(crate) limits: Arc<ServerLimits>,
     pub(crate) packet_bytes_max: usize,
     pub(crate) profile: Profile,
@@ -347,6 +347,9 @@ impl Worker {
         let is_full = self.store.is_full();
         if is_full != self.is_disk_full {
             self.is_disk_full = is_full;
+            if !is_full {
+                self.read_those_that_waited();
+            }
             self.handle(Input::DiskFull(is_full));
         }
     }
@@ -542,7 +545,7 @@ impl Worker {
         let Some(conn) = self.conn(id) else { return };
         let allowed = timeout + conn.partial.len() as u64 * 1000 / 1024;
         let due = conn.begun_at.plus_millis(allowed);
-        if conn.partial.is_empty() || !matches!(conn.phase, Phase::Open(_)) {
+        if conn.partial.is_empty() || conn.waits_for_disk || !matches!(conn.phase, Phase::Open(_)) {
             conn.is_packet_watched = false;
         } else if due <= now {
             self.handle(Input::Lost { conn: id, loss: Loss::PacketTooSlow });

@@ -17,8 +17,8 @@ pub enum StoreError {
     },
     /// Bytes that had been on stable storage are not what was written.
     #[error(
-        "{place}: damaged at byte {offset} ({what}), with good data behind it: restore a backup, \
-         or keep what can be read with `bitts store repair`"
+        "{place}: damaged at byte {offset} ({what}) where data was safe: nothing is changed, \
+         restore a copy of the directory"
     )]
     Damaged {
         /// The file.

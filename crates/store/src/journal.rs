@@ -20,7 +20,7 @@ const SEGMENT_BYTES: (u64, u64) = (1 << 20, 64 << 20);
 /// where that is less.
 const RESERVE_BYTES: u64 = 64 << 20;
 /// Bytes written between two looks at the disk's space.
-const SPACE_EVERY_BYTES: u64 = 1 << 20;
+const SPACE_EVERY_BYTES: u64 = 256 << 10;
 
 /// Names the data directory. A journal without it, or with another, is not this directory's.
 const IDENTITY: &str = "identity";

@@ -80,6 +80,10 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(index as usize) else { return };
         session.reminder = NEVER;
         let generation = session.generation;
+        // Of a 3.1.1 client that publishes what a full disk cannot keep nothing is read.
+        if self.is_disk_full && session.connection.is_some() && !session.is_mqtt5() {
+            session.last_packet = now.moment;
+        }
         if session.keep_alive_due() <= now.moment {
             self.end_connection(now, index, Cause::KeepAliveTimeout, out);
         } else if session.access_due() <= now.moment

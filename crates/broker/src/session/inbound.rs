@@ -129,7 +129,9 @@ impl Shard {
         if publish.retain && !publish.payload.is_empty() && self.is_retained_full(topic) {
             return Some(Dropped::RetainedFull);
         }
-        let may_refuse = publish.qos > QoS::Zero && self.session(index).is_mqtt5();
+        // What is sent again may have been accepted before.
+        let is_new = publish.qos > QoS::Zero && !publish.dup;
+        let may_refuse = is_new && self.session(index).is_mqtt5();
         (may_refuse && self.has_no_disk(topic, publish.retain)).then_some(Dropped::DiskFull)
     }
 
