@@ -245,6 +245,26 @@ def test_refusal_is_the_same_whether_or_not_something_exists(enforced, lamp, not
     assert lamp.is_connected()
 
 
+def test_direct_message_is_refused_in_two_kinds(enforced, lamp, name, nothing):
+    """§3: the sender's refusal has no body and tells nothing; the receiver's names the receiver."""
+    path = f"/connections/{lamp.client_id}/messages?topic=a%2Fb"
+    first = bare(ask(enforced, nothing, "POST", path, b"x"))
+    assert (first[0], first[1]["x-amzn-errortype"], first[2]) == (403, "ForbiddenException", b"")
+    for other in ("/connections/absent/messages?topic=a%2Fb", "/connections/%24x/messages?topic=a",
+                  f"/connections/{lamp.client_id}/messages", path + "&timeout=99"):
+        assert bare(ask(enforced, nothing, "POST", other, b"x")) == first, other
+    sender = enforced.key(("Allow", "iot:SendDirectMessage", "*"))
+    assert ask(enforced, sender, "POST", path, b"direct").status == 200
+    assert lamp.payload() == "direct"
+    deaf = enforced.certificate(("Allow", "iot:Connect", "*"))
+    other = Device(enforced, name("deaf"), way=deaf.way())
+    answer = ask(enforced, sender, "POST", f"/connections/{other.client_id}/messages?topic=a", b"x")
+    assert (answer.status, answer.error) == (403, "ForbiddenException")
+    assert other.client_id in json.loads(answer.body)["message"]
+    assert other.messages.empty()
+    other.close()
+
+
 def test_refused_request_does_not_count_as_throttled(enforced, nothing):
     """Throttling comes after permission, too: it would tell of others."""
     enforced.ours("POST", "/bitts/v1/throttle?calls=1&operation=GetConnection")
