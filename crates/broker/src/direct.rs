@@ -1,8 +1,8 @@
 //! SendDirectMessage: one message to one connected client, whether it subscribes or not.
 //!
-//! It goes past the queue and is never kept: what the client does not take now it does not get. With
-//! a confirmation the answer waits for the PUBACK, until the deadline or the end of the connection.
-//! Contract `delete-connection.md` §4.
+//! It goes past the queue and is never kept: what the client does not take now it does not get.
+//! With a confirmation the answer waits for the PUBACK, until the deadline or the end of the
+//! connection. Contract `delete-connection.md` §4.
 
 use std::collections::BTreeMap;
 

@@ -67,7 +67,8 @@ pub struct Limits {
     /// Disconnected client ids a shard remembers without a session. Default 100,000 over all
     /// shards. At the limit the oldest is forgotten.
     pub disconnects_remembered_max: usize,
-    /// The sections of a shadow together as compact JSON, in bytes. Default 8,192, AWS's; larger: 413.
+    /// The sections of a shadow together as compact JSON, in bytes. Default 8,192, AWS's. Larger:
+    /// 413.
     pub shadow_document_bytes_max: usize,
     /// Levels of a section of a shadow. Default 6, AWS's; deeper: 400.
     pub shadow_depth_max: usize,
@@ -80,8 +81,8 @@ pub struct Limits {
     /// Bytes of answers about shadows that wait for the store. Default 64 MiB over all shards. At
     /// the limit requests are refused: 429.
     pub shadow_answer_bytes_max: usize,
-    /// Direct messages of a shard that wait for their receivers. Default 100,000 over all shards. At
-    /// the limit another one is refused: 429.
+    /// Direct messages of a shard that wait for their receivers. Default 100,000 over all shards.
+    /// At the limit another one is refused: 429.
     pub direct_messages_waiting_max: usize,
     /// Retained messages one step of answering a SUBSCRIBE looks at. Default 512; the rest follows
     /// as the reader takes them.

@@ -34,8 +34,8 @@ const FORGET_SECONDS: u64 = 48 * 3_600 + 1;
 pub(crate) struct Shadows {
     held: BTreeMap<ShadowId, Held>,
     bytes: usize,
-    /// Deleted ones, in the order in which they are forgotten; entries of those that were made again
-    /// since are passed over.
+    /// Deleted ones, in the order in which they are forgotten; entries of those that were made
+    /// again since are passed over.
     deleted: VecDeque<(Moment, ShadowId)>,
 }
 
