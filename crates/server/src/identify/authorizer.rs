@@ -83,8 +83,18 @@ struct Answer {
     refresh_after_in_seconds: Option<u64>,
 }
 
-/// By what was asked: what was answered, and until when it holds.
-type Remembered = HashMap<[u8; 32], (Arc<Authorized>, u64)>;
+/// What was answered.
+#[derive(Debug)]
+struct Known {
+    said: Arc<Authorized>,
+    /// Until when it holds, in milliseconds since 1970.
+    until: u64,
+    /// How long a connection may last that begins with it, in milliseconds.
+    lasts: Option<u64>,
+}
+
+/// By what was asked.
+type Remembered = HashMap<[u8; 32], Known>;
 
 /// See the module.
 #[derive(Debug)]
@@ -162,22 +172,30 @@ impl Authorizers {
         digest
     }
 
+    /// What was said before, for a connection that begins at this moment.
     fn find(&self, digest: &[u8; 32], unix_ms: u64) -> Option<Arc<Authorized>> {
         let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
-        let (said, until) = remembered.get(digest)?;
-        (*until > unix_ms).then(|| Arc::clone(said))
+        let known = remembered.get(digest).filter(|known| known.until > unix_ms)?;
+        let Some(lasts) = known.lasts else { return Some(Arc::clone(&known.said)) };
+        Some(Arc::new(Authorized {
+            principal_id: known.said.principal_id.clone(),
+            policies: known.said.policies.clone(),
+            disconnect_at_unix_ms: Some(unix_ms + lasts),
+            refresh_at_unix_ms: known.said.refresh_at_unix_ms,
+        }))
     }
 
     fn remember(&self, digest: [u8; 32], said: &Arc<Authorized>, unix_ms: u64) {
         let Some(until) = said.refresh_at_unix_ms else { return };
+        let lasts = said.disconnect_at_unix_ms.map(|at| at.saturating_sub(unix_ms));
         let mut remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         if remembered.len() >= REMEMBERED_MAX {
-            remembered.retain(|_, (_, until)| *until > unix_ms);
+            remembered.retain(|_, known| known.until > unix_ms);
             if remembered.len() >= REMEMBERED_MAX {
                 remembered.clear();
             }
         }
-        remembered.insert(digest, (Arc::clone(said), until));
+        remembered.insert(digest, Known { said: Arc::clone(said), until, lasts });
     }
 }
 
@@ -228,4 +246,26 @@ fn read(answer: &[u8], registry: &Registry, unix_ms: u64) -> Result<Option<Autho
         disconnect_at_unix_ms: at(answer.disconnect_after_in_seconds, "disconnectAfterInSeconds")?,
         refresh_at_unix_ms: at(answer.refresh_after_in_seconds, "refreshAfterInSeconds")?,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client that comes back after its time is not refused with what it was told then.
+    #[test]
+    fn each_connection_lasts_as_long_as_the_answer_says() {
+        let authorizers = Authorizers::default();
+        let said = Arc::new(Authorized {
+            principal_id: "lamp".to_owned(),
+            policies: Vec::new(),
+            disconnect_at_unix_ms: Some(300_000),
+            refresh_at_unix_ms: Some(86_400_000),
+        });
+        authorizers.remember([7; 32], &said, 0);
+        let ends = |now| authorizers.find(&[7; 32], now).map(|it| it.disconnect_at_unix_ms);
+        assert_eq!(ends(1_000), Some(Some(301_000)));
+        assert_eq!(ends(400_000), Some(Some(700_000)));
+        assert_eq!(ends(86_400_000), None);
+    }
 }
