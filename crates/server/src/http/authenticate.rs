@@ -5,6 +5,7 @@
 //! comes over TLS with a client certificate, or says an access key and its secret by HTTP Basic on
 //! our own paths, or has no credential at all. Contract `data-plane-http.md` §3, §6 and §7.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -17,6 +18,7 @@ use bitts_aws::sigv4::{self, ExpectedScope, MalformedSignature, Presented, Signe
 use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, HOST, HeaderValue};
 use hyper::http::request::Parts;
+use percent_encoding::percent_decode_str;
 
 use super::Front;
 use crate::identify::{Asked, TokenParts};
@@ -99,7 +101,12 @@ impl Front {
         };
         let held: Vec<(&str, String)> = headers().collect();
         let of_headers = held.iter().map(|(name, value)| (*name, value.as_str()));
-        let of_query = query.split('&').filter_map(|pair| pair.split_once('='));
+        let decoded: Vec<(&str, Cow<'_, str>)> = query
+            .split('&')
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(name, value)| (name, percent_decode_str(value).decode_utf8_lossy()))
+            .collect();
+        let of_query = decoded.iter().map(|(name, value)| (*name, value.as_ref()));
         let parts = TokenParts::of_pairs(of_headers.chain(of_query));
         let by_default = || {
             let name = registry.default_authorizer()?;
