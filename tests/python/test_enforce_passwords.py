@@ -143,6 +143,32 @@ def test_whoever_guesses_waits_and_others_do_not(enforced, users, name):
     assert time.monotonic() - began < 1.0
 
 
+def test_whoever_waits_for_guessing_holds_nobody_up(enforced, users, name):
+    """Hundreds of late answers to one address leave others their place."""
+    guesser = door("mqtt")
+    wrong = w.connect(name("lamp"), username="x?x-amz-customauthorizer-name=nowhere&a=b")
+    streams = [guesser.open(enforced) for _ in range(500)]
+    for stream in streams:
+        stream.sendall(wrong)
+    began = time.monotonic()
+    for _ in range(3):
+        assert knock(enforced, door("mqtt"), name("lamp"), username="ann",
+                     password="correct horse of ann")[1] == 0
+    assert time.monotonic() - began < 0.8
+    for stream in streams:
+        assert w.Wire(None, stream=stream).read()[2][1] == BAD_PASSWORD
+        stream.close()
+
+
+def test_client_without_an_id_is_asked_for_the_one_that_it_gets(enforced, users, name):
+    """`iot:Connect` on the assigned id; a policy for one id does not give another."""
+    enforced.user("one-id", "password of one-id", ("Allow", "iot:Connect", f"{ACCOUNT}client/x"))
+    assert knock(enforced, door(), "", username="ann", password="correct horse of ann")[1] == 0
+    assert knock(enforced, door(), "", username="one-id",
+                 password="password of one-id")[1] == NOT_AUTHORIZED
+    assert knock(enforced, door(), "x", username="one-id", password="password of one-id")[1] == 0
+
+
 # Without a credential
 
 def test_anonymous_is_let_in_by_a_policy_only(enforced, name):
@@ -447,7 +473,7 @@ def test_default_authorizer(enforced, hook, authorizer, users, name):
 @pytest.mark.parametrize("place", ["headers", "query"])
 def test_authorizer_is_asked_about_a_request(enforced, hook, authorizer, signing, place):
     """`data-plane-http.md` §7: names and token in headers or in the query."""
-    word, token = authorizer(), "token-of-http"
+    word, token = authorizer(), "token of/http=+%2F&ü" if place == "query" else "token-of-http"
     hook.lets_in(("Allow", "iot:Publish", f"{ACCOUNT}topic/a"))
 
     def ask(topic="a", word=word, token=token, signature=signing.sign(token)):

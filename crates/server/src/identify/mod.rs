@@ -35,6 +35,8 @@ use crate::tls::certificate_id;
 const AT_ONCE: usize = 256;
 /// How long an answer waits whose address failed too often.
 const PENALTY: Duration = Duration::from_secs(1);
+/// Answers that wait so at once; at the limit one more is given without delay.
+const PENALTIES_AT_ONCE: usize = 4_096;
 
 /// A connection that is on its way to its owner.
 #[derive(Debug)]
@@ -89,6 +91,7 @@ pub(crate) struct Identifier {
     clock: Clock,
     passwords: Passwords,
     failures: Failures,
+    penalties: Semaphore,
     pub(crate) authorizers: Authorizers,
 }
 
@@ -99,6 +102,7 @@ impl Identifier {
             clock,
             passwords: Passwords::default(),
             failures: Failures::default(),
+            penalties: Semaphore::new(PENALTIES_AT_ONCE),
             authorizers: Authorizers::default(),
         }
     }
@@ -114,13 +118,17 @@ impl Identifier {
                 let is_secure = conn.layers.as_ref().is_some_and(|layers| layers.is_secure());
                 let proof = match &credentials.certificate {
                     Some(der) => this.register(der, &mesh).await,
-                    None => this.identify(&credentials, address, is_secure).await,
+                    None => this.identify(&credentials, is_secure).await,
                 };
+                // Whoever guesses waits; whoever comes behind it does not.
+                drop(permit);
+                if matches!(proof, Proof::Failed) {
+                    this.penalise(address).await;
+                }
                 conn.proof = Some(Box::new(proof));
                 if let Some(inbox) = mesh.inbox(owner) {
                     inbox.send(&mut vec![Mail::Conn(conn)]);
                 }
-                drop(permit);
             });
         }
     }
@@ -162,7 +170,7 @@ impl Identifier {
         proof
     }
 
-    async fn identify(&self, credentials: &Credentials, address: IpAddr, is_secure: bool) -> Proof {
+    async fn identify(&self, credentials: &Credentials, is_secure: bool) -> Proof {
         let registry = self.directory.current();
         let now = self.clock.now();
         let parts = TokenParts::of_username(&credentials.username);
@@ -177,14 +185,16 @@ impl Identifier {
             let is_right = self.passwords.check(user, password.unwrap_or_default()).await;
             is_right.then(|| Identity::User(parts.user.into()))
         };
-        if let Some(identity) = found {
-            return Proof::Identity(identity);
-        }
-        // Whoever guesses waits.
-        if self.failures.count(address, now.moment) {
+        found.map_or(Proof::Failed, Proof::Identity)
+    }
+
+    /// Waits, if an address failed too often.
+    async fn penalise(&self, address: IpAddr) {
+        if self.failures.count(address, self.clock.now().moment)
+            && let Ok(_waiting) = self.penalties.try_acquire()
+        {
             tokio::time::sleep(PENALTY).await;
         }
-        Proof::Failed
     }
 }
 
