@@ -271,9 +271,9 @@ def test_refused_request_does_not_count_as_throttled(enforced, nothing):
     assert ask(enforced, nothing, "GET", "/connections/x").status == 403
     iot = enforced.data(enforced.admin)
     with pytest.raises(iot.exceptions.ThrottlingException):
-        iot.get_connection(clientId="x")
+        iot.get_connection(clientId="never-there")
     with pytest.raises(iot.exceptions.ResourceNotFoundException):
-        iot.get_connection(clientId="x")
+        iot.get_connection(clientId="never-there")
 
 
 @pytest.mark.parametrize("mode", ["legacy", "standard"])
