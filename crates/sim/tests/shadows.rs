@@ -5,7 +5,7 @@ mod device;
 
 use std::sync::Arc;
 
-use bitts_aws::shadow::{Shadow, ShadowId, ShadowOperation};
+use bitts_aws::shadow::{Shadow, ShadowError, ShadowId, ShadowOperation};
 use bitts_broker::command::{Command, Reply};
 use bitts_broker::record::Record;
 use bitts_broker::{
@@ -508,4 +508,38 @@ fn a_shadow_goes_on_from_its_record() {
     let body: Value = serde_json::from_slice(body).expect("JSON");
     let expected = http(&mut machine, "GET", "/things/T/shadow", "", b"").expect("an answer").1;
     assert_eq!((&body, &body["version"]), (&expected, &json!(2)));
+}
+
+/// A full disk takes no update; what is there can be read, and deleted to make room.
+#[test]
+fn a_full_disk_takes_no_update() {
+    let machine = machine(1);
+    let placement = *machine.placement();
+    let interest = Arc::new(Interest::new(&placement));
+    let mut shard = Shard::new(ShardId(0), placement, Limits::default(), interest);
+    let id = ShadowId::new("T", None).expect("a shadow");
+    let mut ask = |operation: ShadowOperation| {
+        let payload = Bytes::from_static(br#"{"state":{}}"#);
+        let command = Command::Shadow(ShadowRequest { id: id.clone(), operation, payload });
+        let mut out = Outbox::default();
+        let reply = ReplyId(1);
+        shard.handle(machine.now(), Input::Command { command, reply }, &mut out);
+        for batch in out.batches.drain(..).collect::<Vec<_>>() {
+            shard.handle(machine.now(), Input::Durable(batch.lsn), &mut out);
+        }
+        for (shard_id, parcel) in std::mem::take(&mut out.parcels) {
+            shard.handle(machine.now(), Input::Parcel { from: shard_id, parcel }, &mut out);
+        }
+        let refused = match &out.replies[..] {
+            [(_, Reply::Shadow(_))] => None,
+            [(_, Reply::ShadowRejected(rejection))] => Some(rejection.error),
+            other => panic!("{other:?}"),
+        };
+        shard.handle(machine.now(), Input::DiskFull(true), &mut out);
+        refused
+    };
+    assert_eq!(ask(ShadowOperation::Update), None);
+    assert_eq!(ask(ShadowOperation::Update), Some(ShadowError::Unavailable));
+    assert_eq!(ask(ShadowOperation::Get), None);
+    assert_eq!(ask(ShadowOperation::Delete), None);
 }

@@ -49,6 +49,8 @@ pub enum ShadowError {
     TooManyRequests,
     /// Our own fault.
     InternalFailure,
+    /// The disk is full, and it would have had to be kept.
+    Unavailable,
 }
 
 impl ShadowError {
@@ -73,6 +75,7 @@ impl ShadowError {
             Self::NotUtf8 => ErrorKind::UnsupportedDocumentEncoding,
             Self::TooManyRequests => ErrorKind::Throttling,
             Self::InternalFailure => ErrorKind::InternalFailure,
+            Self::Unavailable => ErrorKind::ServiceUnavailable,
         }
     }
 
@@ -107,6 +110,7 @@ impl ShadowError {
             Self::NotUtf8 => "Unsupported documented encoding; supported encoding is UTF-8",
             Self::TooManyRequests => "Too many requests",
             Self::InternalFailure => "Internal service failure",
+            Self::Unavailable => "Service unavailable",
         })
     }
 }
@@ -188,6 +192,7 @@ mod tests {
             ),
             (ShadowError::TooManyRequests, 429, "Too many requests"),
             (ShadowError::InternalFailure, 500, "Internal service failure"),
+            (ShadowError::Unavailable, 503, "Service unavailable"),
         ] {
             assert_eq!((error.code(), &*error.message(&id)), (code, message));
             let rejection = Rejection::from(error);

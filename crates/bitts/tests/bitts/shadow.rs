@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::client::{Device, ask, done, done_json, refused};
@@ -114,4 +115,32 @@ fn a_message_goes_to_one_client() {
     assert_eq!((&line["qos"], &line["contentType"]), (&json!(1), &json!("text/plain")));
     let line = refused(&served, &["connection", "send", "nobody", "t", "x"]);
     assert!(line.starts_with("error: ResourceNotFoundException: "), "{line}");
+}
+
+/// Versions never go back or skip: neither those of shadows nor those of deleted ones.
+#[test]
+fn a_shadow_survives_a_kill() {
+    let data = tempfile::tempdir().expect("a directory");
+    let flag = format!("--data-dir={}", data.path().display());
+    let update = |served: &Served, name: &str, value: u64| {
+        let desired = format!("{{\"n\":{value}}}");
+        let update = ["shadow", "update", "lamp", "--name", name, "--desired", &desired];
+        done_json(served, &update)["version"].clone()
+    };
+    for (round, threads) in (0..3).zip(["--threads=1", "--threads=3", "--threads=2"]) {
+        let served = Served::start(&[&flag, threads]);
+        if round > 0 {
+            let document = done_json(&served, &["shadow", "get", "lamp", "--name", "kept"]);
+            let expected = (&json!(round), &json!({ "n": round - 1 }));
+            assert_eq!((&document["version"], &document["state"]["desired"]), expected);
+            let list = done_json(&served, &["shadow", "list", "lamp"]);
+            assert_eq!(list, json!({ "results": ["kept"] }));
+        }
+        assert_eq!(update(&served, "kept", round), round + 1);
+        // Creation and deletion take a version each.
+        assert_eq!(update(&served, "gone", round), 2 * round + 1);
+        done(&served, &["shadow", "delete", "lamp", "--name", "gone"]);
+        served.signal(Signal::KILL);
+        assert!(!served.wait().0.success());
+    }
 }

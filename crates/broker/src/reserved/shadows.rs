@@ -188,6 +188,9 @@ impl Shard {
         {
             return Err(refused(ShadowError::TooManyRequests));
         }
+        if self.is_disk_full && request.operation == ShadowOperation::Update {
+            return Err(refused(ShadowError::Unavailable));
+        }
         let mut shadow = self.reserved.shadows.read(id).map_err(|error| {
             debug_assert!(false, "a shadow of this shard is not readable: {error}");
             refused(ShadowError::InternalFailure)
