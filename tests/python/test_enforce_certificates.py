@@ -358,6 +358,41 @@ def test_will_needs_its_permissions_at_connect(enforced, name):
         client.close()
 
 
+@pytest.mark.parametrize("operator,words,allowed", [
+    # P-12 to P-17: which of plain, persistent, with a Will, both.
+    ("ForAllValues:StringEquals", ["PersistentConnect"], [True, True, False, False]),
+    ("ForAllValues:StringNotEquals", ["PersistentConnect"], [True, False, True, False]),
+    ("ForAllValues:StringEquals", [], [True, False, False, False]),
+    ("ForAnyValue:StringEquals", ["PersistentConnect"], [False, True, False, True]),
+    ("ForAnyValue:StringEquals", ["LastWill"], [False, False, True, True])])
+@pytest.mark.parametrize("version", [4, 5])
+def test_features_of_a_connect_are_conditions(enforced, name, version, operator, words, allowed):
+    """Persistent is cleanSession 0, or a Session Expiry Interval above 0."""
+    certificate = enforced.certificate(("Allow", "iot:Publish", "*"))
+    certificate.attach(enforced.policy(json.dumps({
+        "Version": "2012-10-17", "Statement": {
+            "Effect": "Allow", "Action": "iot:Connect", "Resource": "*",
+            "Condition": {operator: {"iot:ConnectAttributes": words}}}})))
+    expiry = {"properties": b"\x11\0\0\0\x09"} if version == 5 else {"clean": False}
+    will = {"will": ("will", "gone", 1)}
+    connects = [{}, expiry, will, {**expiry, **will}]
+    codes = [knock(enforced, certificate.way(), name("lamp"), version, **one)[1]
+             for one in connects]
+    assert codes == [0 if good else {4: 5, 5: NOT_AUTHORIZED}[version] for good in allowed]
+
+
+def test_topic_of_a_will_is_a_condition(enforced, name):
+    """P-18."""
+    certificate = enforced.certificate(("Allow", "iot:Publish", "*"))
+    certificate.attach(enforced.policy(json.dumps({
+        "Version": "2012-10-17", "Statement": {
+            "Effect": "Allow", "Action": "iot:Connect", "Resource": "*", "Condition": {
+                "ArnEquals": {"iot:LastWillTopic": f"{ACCOUNT}topic/my/will"}}}})))
+    for will, code in ((("my/will", "gone", 1), 0), (("other", "gone", 1), NOT_AUTHORIZED),
+                       (None, NOT_AUTHORIZED)):
+        assert knock(enforced, certificate.way(), name("lamp"), will=will)[1] == code, will
+
+
 def test_client_id_that_a_policy_does_not_allow_takes_nothing_over(enforced, name):
     """Nor learns whether somebody is there."""
     victim = name("victim")

@@ -73,7 +73,7 @@ def test_user_with_a_password(enforced, users, name, word):
 
 
 @pytest.mark.parametrize("username,password", [
-    ("ann", ""), ("ann", None), ("ann", "correct horse of bob"), ("ann", "correct horse of ann "),
+    ("ann", ""), ("ann", None), (None, "correct horse of ann"), ("ann", "correct horse of bob"), ("ann", "correct horse of ann "),
     ("ann", "correct horse of ann\0"), ("Ann", "correct horse of ann"),
     ("ann\ufeff", "correct horse of ann"), ("", "correct horse of ann"),
     ("eve", "correct horse of eve"), ("eve", "wrong")])
@@ -357,6 +357,7 @@ def test_token_needs_its_signature(enforced, hook, authorizer, signing, name):
     {"isAuthenticated": True}, {"isAuthenticated": True, "principalId": ""},
     {"isAuthenticated": True, "principalId": "a-b"},
     {"isAuthenticated": True, "principalId": "x" * 129},
+    {"isAuthenticated": True, "principalId": "x", "context": {"large": "x" * 200_000}},
     {"isAuthenticated": True, "principalId": "x", "policyDocuments": ["not a document"]},
     {"isAuthenticated": True, "principalId": "x", "policyDocuments": [document(ALL)] * 11},
     {"isAuthenticated": True, "principalId": "x", "policyDocuments": [document(
