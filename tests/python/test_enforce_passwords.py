@@ -117,6 +117,27 @@ def test_user_of_paho(enforced, name):
         lamp.close()
 
 
+@pytest.mark.parametrize("version", ["311", "5"])
+def test_mosquittos_tools(enforced, users, version):
+    host, port = enforced.addresses["mqtts"]
+
+    def publish(topic, *words):
+        done = subprocess.run(
+            ["mosquitto_pub", "-h", host, "-p", str(port), "--cafile", enforced.ca, "-V", version,
+             "-q", "1", "-t", topic, "-m", "x", *words], capture_output=True, text=True, timeout=20)
+        return done.returncode == 0
+
+    assert publish("a", "-u", "ann", "-P", "correct horse of ann")
+    assert not publish("a", "-u", "ann", "-P", "wrong")
+    assert not publish("a")
+    held = enforced.certificate(("Allow", "iot:Connect", "*"),
+                                ("Allow", "iot:Publish", f"{ACCOUNT}topic/a"))
+    files = ["--cert", held.certificate, "--key", held.key]
+    assert publish("a", *files)
+    held.update("INACTIVE")
+    assert not publish("a", *files)
+
+
 def test_password_is_no_credential_of_http(enforced, users):
     word = base64.b64encode(b"ann:correct horse of ann").decode()
     for path in ("/connections/x", "/metrics"):
