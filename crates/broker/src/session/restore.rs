@@ -66,7 +66,7 @@ impl Shard {
         if expiry == 0 {
             // Nothing of it is left but its Will, and it goes with that.
             session.disconnected_at = session.will_due();
-            self.remind_of_next(index);
+            self.end_restored(now, index, detached.is_none(), out);
             return;
         }
         for packet_id in saved.received {
@@ -83,7 +83,12 @@ impl Shard {
         for (filter, held) in saved.subscriptions {
             self.restore_subscription(now, index, filter, held, out);
         }
-        if detached.is_none() {
+        self.end_restored(now, index, detached.is_none(), out);
+    }
+
+    /// Says that the process that had the session's connection is gone, and reminds of what is due.
+    fn end_restored(&mut self, now: Now, index: u32, was_connected: bool, out: &mut Outbox) {
+        if was_connected {
             self.record_detached(now, index);
         }
         self.remind_of_next(index);
@@ -158,7 +163,6 @@ impl Shard {
         self.next_entry = next_entry;
     }
 
-    /// Says that the process that had the session's connection is gone.
     fn record_detached(&mut self, now: Now, index: u32) {
         let session = self.session(index);
         let record = Record::SessionDetached {

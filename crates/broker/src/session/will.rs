@@ -21,6 +21,9 @@ use crate::time::{Moment, Now};
 /// Will without a delay is not published, in seconds.
 const RETURN_SECONDS: u64 = 10;
 
+/// How long it may take at least after a further restart, in seconds.
+const RETURN_AGAIN_SECONDS: u64 = 2;
+
 /// A Will that may still be published.
 #[derive(Debug)]
 pub(crate) struct SessionWill {
@@ -72,7 +75,8 @@ impl SessionWill {
         let SavedWill { message, delay_seconds, message_expiry_interval } = saved;
         let is_due_at_once = delay_seconds == 0 || expiry == 0;
         let due = if is_due_at_once {
-            now.plus_seconds(RETURN_SECONDS)
+            // Also where the process after that one lived shorter.
+            ended.plus_seconds(RETURN_SECONDS).max(now.plus_seconds(RETURN_AGAIN_SECONDS))
         } else {
             ended.plus_seconds(u64::from(delay_seconds))
         };
