@@ -263,11 +263,15 @@ distinguished_name = name
         one = hashlib.sha256(ssl.PEM_cert_to_DER_cert(file.read_text())).hexdigest()
         return Certificate(server, one, str(file), str(key))
 
-    def revoke(self, *certificates):
-        """The list of what is revoked, PEM."""
+    def revoke(self, *certificates, plain=False):
+        """The list of what is revoked, PEM; a plain one is of version 1."""
         for certificate in certificates:
             self._run("ca", "-revoke", certificate.certificate)
+        if plain:
+            config = self.CONFIG.replace("crlnumber = serial\n", "")
+            (self.folder / "config").write_text(config)
         self._run("ca", "-gencrl", "-out", "list.pem")
+        (self.folder / "config").write_text(self.CONFIG)
         return (self.folder / "list.pem").read_text()
 
 

@@ -609,9 +609,14 @@ def test_list_of_revoked_certificates(enforce, tmp_path):
     assert refuses(one) and not refuses(two)
 
 
-@pytest.mark.parametrize("content", [None, "", "not a list"])
-def test_server_does_not_start_without_its_list(tmp_path, content):
+@pytest.mark.parametrize("content,why", [
+    (None, "No such file"), ("", "holds no certificate revocation list"),
+    ("not a list", "holds no certificate revocation list"), ("version 1", "not of version 2")])
+def test_server_does_not_start_without_its_list(tmp_path, content, why):
+    """It names the file and says what is wrong with it."""
     path = tmp_path / "list.pem"
+    if content == "version 1":
+        content = Authority(tmp_path / "ca").revoke(plain=True)
     if content is not None:
         path.write_text(content)
     done = subprocess.run(
@@ -619,7 +624,7 @@ def test_server_does_not_start_without_its_list(tmp_path, content):
          "off", "--http", "off", "--mqtts", "127.0.0.1:0", "--https", "off"],
         cwd=tmp_path, capture_output=True, text=True, timeout=20)
     assert done.returncode == 1
-    assert "list.pem" in done.stderr
+    assert "list.pem" in done.stderr and why in done.stderr
 
 
 def test_signature_over_a_certificates_connection_decides(enforced, held):

@@ -185,7 +185,9 @@ fn revocation_lists(path: &Path) -> Result<Vec<CertRevocationList<'static>>, Tls
         OwnedCertRevocationList::from_der(list).map(CertRevocationList::Owned)
     };
     let lists = lists.iter().map(read).collect::<Result<_, _>>();
-    lists.map_err(|error: webpki::Error| file_error(path, error.to_string()))
+    lists.map_err(|error: webpki::Error| {
+        file_error(path, format!("holds a list that is not of version 2, or is damaged: {error}"))
+    })
 }
 
 fn file_error(path: &Path, reason: String) -> TlsError {
