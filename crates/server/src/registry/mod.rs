@@ -301,8 +301,17 @@ mod tests {
         assert_eq!((done, directory.current().generation()), (100, 100));
         let rows: Vec<_> = directory.current().rows().collect();
         drop(directory);
-        let stored = Stored::open(Some(dir.path()), scope()).unwrap();
-        assert!(stored.registry.rows().eq(rows));
+        // The last writer lets the file go a moment after its caller was answered.
+        let open = async {
+            loop {
+                match Stored::open(Some(dir.path()), scope()) {
+                    Err(RegistryError::InUse { .. }) => tokio::task::yield_now().await,
+                    opened => return opened,
+                }
+            }
+        };
+        let stored = tokio::time::timeout(std::time::Duration::from_secs(10), open).await;
+        assert!(stored.unwrap().unwrap().registry.rows().eq(rows));
     }
 
     /// Whoever asked may go: what was begun is done.
