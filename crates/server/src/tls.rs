@@ -2,7 +2,8 @@
 //!
 //! TLS 1.2 and 1.3. A client certificate is asked for and need not be given; the handshake proves
 //! that the client holds its key, and who it is follows from the certificate itself, never from its
-//! chain. So version 1 will do, which `openssl x509 -req` makes and webpki does not read. New files replace the old ones for new connections only, all of them or none.
+//! chain. So version 1 will do, which `openssl x509 -req` makes and webpki does not read. New files
+//! replace the old ones for new connections only, all of them or none.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
