@@ -334,6 +334,24 @@ fn s_31_too_many_requests_in_flight_are_rejected() {
     }
 }
 
+/// [MQTT-3.3.4-7]: what waits behind a request is not acknowledged either.
+#[test]
+fn held_acknowledgements_count_against_receive_maximum() {
+    let mut machine = slow_disk(2, Limits { receive_maximum: 3, ..Limits::default() });
+    let mut asker = Device::connect(&mut machine, "a", Version::V5, 0);
+    for topic in ["$aws/things/T/shadow/update", "a", "b"] {
+        let publish = asker.publish(topic, br#"{"state":{}}"#, 1);
+        asker.write(&mut machine, &publish);
+    }
+    settle_but_for_the_disk(&mut machine);
+    assert!(asker.packets(&mut machine).is_empty());
+    let publish = asker.publish("c", b"x", 1);
+    asker.write(&mut machine, &publish);
+    settle_but_for_the_disk(&mut machine);
+    let answers: Vec<_> = asker.packets(&mut machine).iter().map(|it| (it.kind, it.code)).collect();
+    assert_eq!(answers, [(Kind::Disconnect, 0x93)]);
+}
+
 /// A connection that ends is owed no acknowledgement; what it asked is carried out.
 #[test]
 fn an_acknowledgement_dies_with_its_connection() {

@@ -3,12 +3,17 @@
 
 use std::collections::VecDeque;
 
+use bitts_mqtt::PacketType;
+
 use crate::outbox::{Frame, Outbox};
 use crate::record::Lsn;
 use crate::shard::Shard;
 
 /// Acknowledgements that may wait: as many as there are Packet Identifiers. More are not sent.
 const HELD_MAX: usize = 65_535;
+
+/// The first byte of a PUBACK.
+const PUBACK: u8 = (PacketType::PubAck as u8) << 4;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -35,6 +40,12 @@ impl Held {
     /// Whether an acknowledgement has to wait.
     pub(crate) fn is_holding(&self) -> bool {
         !self.queue.is_empty()
+    }
+
+    /// PUBACKs that wait: each is of a message that counts against our Receive Maximum.
+    pub(crate) fn pubacks(&self) -> usize {
+        let is_puback = |it: &&Acknowledgement| it.bytes.first() == Some(&PUBACK);
+        self.queue.iter().filter(is_puback).count()
     }
 
     /// A request began; at QoS 0 nothing acknowledges it.
@@ -103,14 +114,15 @@ mod tests {
         held.ask(7, Some(vec![1]));
         held.ask(8, None);
         assert!(held.push(vec![2], Lsn(3)));
-        held.ask(9, Some(vec![4]));
+        held.ask(9, Some(vec![0x40]));
+        assert_eq!(held.pubacks(), 1);
         held.answered(9);
         assert!(held.pop().is_none() && held.is_holding());
         held.answered(7);
         let mut popped = || held.pop().map(|it| (it.bytes, it.gate));
         assert_eq!(popped(), Some((vec![1], Lsn(0))));
         assert_eq!(popped(), Some((vec![2], Lsn(3))));
-        assert_eq!(popped(), Some((vec![4], Lsn(0))));
+        assert_eq!(popped(), Some((vec![0x40], Lsn(0))));
         assert_eq!((popped(), held.in_flight()), (None, 1));
         assert!((0..HELD_MAX).all(|_| held.push(vec![5], Lsn(0))));
         assert!(!held.push(vec![5], Lsn(0)));

@@ -239,7 +239,8 @@ impl Shard {
     }
 
     /// A new QoS 1 or 2 message must fit our Receive Maximum, which counts anew with each
-    /// connection [MQTT-3.3.4-7]: what waits for PUBREL, and for a PUBACK that waits for the store.
+    /// connection [MQTT-3.3.4-7]: what waits for PUBREL, and for a PUBACK that waits for the store
+    /// or behind a request to a shadow.
     /// With those of earlier connections at most twice as many QoS 2 identifiers are remembered.
     fn fits_receive_maximum(&mut self, index: u32, qos: QoS) -> Result<(), Violation> {
         let maximum = usize::from(self.limits.receive_maximum);
@@ -251,7 +252,8 @@ impl Shard {
         while connection.unacknowledged.front().is_some_and(|gate| *gate <= durable) {
             connection.unacknowledged.pop_front();
         }
-        let open = connection.received + connection.unacknowledged.len();
+        let held = connection.held.as_ref().map_or(0, |held| held.pubacks());
+        let open = connection.received + connection.unacknowledged.len() + held;
         let is_over = open >= maximum || (qos == QoS::Two && remembered >= 2 * maximum);
         if is_mqtt5 && is_over { Err(Violation::ReceiveMaximumExceeded) } else { Ok(()) }
     }
