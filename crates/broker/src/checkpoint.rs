@@ -12,6 +12,7 @@ use hashbrown::HashSet;
 
 use crate::message::Message;
 use crate::outbox::Outbox;
+use crate::publish::is_of_server;
 use crate::record::{LogId, Record, Taken};
 use crate::shard::Shard;
 use crate::slot::Slot;
@@ -135,6 +136,9 @@ impl Shard {
         let Some(last) = messages.last() else { return Next::Group { at: 0 } };
         let behind = Some(last.topic.clone());
         for message in messages {
+            if is_of_server(&message.topic) {
+                continue;
+            }
             self.keep(&message, kept);
             self.record(SLOT, Record::Retained { message });
         }

@@ -25,6 +25,11 @@ pub(crate) struct Published {
     pub(crate) gate: Option<Lsn>,
 }
 
+/// Whether a topic is under `$SYS`, where the server publishes what it counts.
+pub(crate) fn is_of_server(topic: &str) -> bool {
+    topic.starts_with("$SYS/")
+}
+
 impl Shard {
     /// Sends a message everywhere it belongs. Hot: once per PUBLISH.
     pub(crate) fn publish(
@@ -50,7 +55,7 @@ impl Shard {
         if let Some(keeper) = keeper {
             out.parcels.push((keeper, Parcel::Retain(transit.park())));
         } else if transit.retain {
-            gate = Some(self.retain(transit.park()));
+            gate = self.retain(transit.park()).or(gate);
         }
         if !matches.others.is_empty() || keeper.is_some() {
             out.messages.push((matches.others, transit.park()));
@@ -147,10 +152,13 @@ impl Shard {
         self.deliver(now, first.session, transit, delivery, out);
     }
 
-    /// Keeps the message as its topic's retained one; this shard owns the topic.
-    pub(crate) fn retain(&mut self, message: Arc<Message>) -> Lsn {
-        let slot = self.placement.slot_of(&message.topic);
-        let lsn = self.record(slot, Record::Retained { message: Arc::clone(&message) });
+    /// Keeps the message as its topic's retained one; this shard owns the topic. What the server
+    /// says of itself it says again after a restart.
+    pub(crate) fn retain(&mut self, message: Arc<Message>) -> Option<Lsn> {
+        let lsn = (!is_of_server(&message.topic)).then(|| {
+            let slot = self.placement.slot_of(&message.topic);
+            self.record(slot, Record::Retained { message: Arc::clone(&message) })
+        });
         let change = self.retained.keep(message);
         self.interest.count_retained(change);
         lsn

@@ -5,7 +5,7 @@
 //! says nothing, for the checkpoint that follows tells of it again. What a shard accepted and
 //! another had not taken from its inbox is given to it again by [`Shard::restore_message`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -318,6 +318,47 @@ fn untaken(
     let to_retain = mailed.keeper.is_some_and(|keeper| !has_taken(keeper, true));
     let message = Arc::clone(&mailed.message);
     (to_retain || !others.is_empty()).then_some(Untaken { message, others, to_retain })
+}
+
+impl Recovered {
+    /// The same state as records, in an order in which they can be read: what is owed and kept
+    /// names messages that stand before it. What is untaken is not among them.
+    #[must_use]
+    pub fn records(&self) -> Vec<Record> {
+        let mut records = Vec::new();
+        let mut kept = BTreeSet::new();
+        let mut keep = |message: &Arc<Message>, records: &mut Vec<Record>| {
+            if message.log.is_some_and(|log| kept.insert(log)) {
+                records.push(Record::Kept { message: Arc::clone(message) });
+            }
+        };
+        for session in &self.sessions {
+            let client_id = &session.client_id;
+            let alone = SavedSession { owed: VecDeque::new(), ..session.clone() };
+            records.push(Record::Session(Box::new(alone)));
+            for owed in &session.owed {
+                owed.message.iter().for_each(|message| keep(message, &mut records));
+                let (client_id, owed) = (Arc::clone(client_id), owed.clone());
+                records.push(Record::Owed { client_id, owed });
+            }
+        }
+        for message in &self.retained {
+            keep(message, &mut records);
+            records.push(Record::Retained { message: Arc::clone(message) });
+        }
+        for (group, (number, message)) in
+            self.parked.iter().flat_map(|(group, held)| held.iter().map(move |one| (group, one)))
+        {
+            keep(message, &mut records);
+            let (group, number, message) = (Arc::clone(group), *number, Arc::clone(message));
+            records.push(Record::Parked { group, number, message });
+        }
+        for (thing, shadow, state) in self.shadows.iter().cloned() {
+            records.push(Record::Shadow { thing, shadow, state });
+        }
+        records.extend(self.gone.iter().map(|gone| Record::Gone(Box::new(gone.clone()))));
+        records
+    }
 }
 
 impl SavedSession {
