@@ -13,6 +13,7 @@ use crate::publish::PublishCommand;
 use crate::retained::RetainedCommand;
 use crate::serve::Serve;
 use crate::shadow::ShadowCommand;
+use crate::store::StoreCommand;
 use crate::subscribe::SubscribeCommand;
 use crate::thing::ThingCommand;
 
@@ -54,6 +55,8 @@ pub(crate) enum Command {
     Policy(PolicyCommand),
     /// Make access keys, and users with a password
     Credential(CredentialCommand),
+    /// Look at a data directory, copy it, and save what can be saved
+    Store(StoreCommand),
     /// Print a completion script for a shell.
     Completions {
         /// Which shell.

@@ -21,6 +21,7 @@ mod send;
 mod serve;
 mod shadow;
 mod shadow_document;
+mod store;
 mod subscribe;
 mod thing;
 
@@ -53,6 +54,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Certificate(command) => block_on(command.run()),
         Command::Policy(command) => block_on(command.run()),
         Command::Credential(command) => block_on(command.run()),
+        Command::Store(command) => command.run(),
         Command::Demo => demo::run(),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { dir } => manual::man_pages(&dir),

@@ -25,6 +25,7 @@ mod registry;
 mod storage;
 mod sys;
 mod tls;
+pub mod upkeep;
 mod websocket;
 mod worker;
 mod write_buffer;
@@ -53,6 +54,7 @@ use crate::storage::{ShardStore, Storage, Writer};
 use crate::tls::Tls;
 pub use crate::tls::{TlsError, TlsFiles};
 use crate::worker::{Listener, Parts, WAKER, Worker};
+pub use bitts_store::StoreError;
 
 /// Connections that may wait to be identified; one more is closed.
 const IDENTIFYING_MAX: usize = 4_096;

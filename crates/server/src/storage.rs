@@ -23,7 +23,7 @@ use bytes::Bytes;
 use crate::mesh::{Mail, Mesh};
 
 /// The folder of the journal in the data directory.
-const JOURNAL: &str = "journal";
+pub(crate) const JOURNAL: &str = "journal";
 
 /// What an acknowledgement survives.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -18,7 +18,7 @@ pub enum StoreError {
     /// Bytes that had been on stable storage are not what was written.
     #[error(
         "{place}: damaged at byte {offset} ({what}) where data was safe: nothing is changed, \
-         restore a copy of the directory"
+         restore a copy, or save what can be read with `bitts store repair`"
     )]
     Damaged {
         /// The file.

@@ -113,9 +113,7 @@ impl<D: Disk> Opened<D> {
     /// Reads everything, oldest first.
     pub fn read(mut disk: D, apply: Apply<'_>) -> Result<Self, StoreError> {
         let names = disk.names().map_err(failed(&disk, "", "list"))?;
-        let mut segments: Vec<String> =
-            names.iter().filter(|name| is_segment(name)).cloned().collect();
-        segments.sort_unstable();
+        let segments = sorted_segments(&names);
         let unfinished = names.iter().filter(|name| name.ends_with(UNFINISHED)).cloned().collect();
         let has_identity_file = names.iter().any(|name| name == IDENTITY);
         let identity = if has_identity_file { Some(read_identity(&mut disk)?) } else { None };
@@ -236,6 +234,18 @@ impl<D: Disk> Opened<D> {
         journal.sync_always()?;
         Ok(journal)
     }
+}
+
+fn sorted_segments(names: &[String]) -> Vec<String> {
+    let mut segments: Vec<String> = names.iter().filter(|name| is_segment(name)).cloned().collect();
+    segments.sort_unstable();
+    segments
+}
+
+/// The names of a directory's segments, oldest first.
+pub(crate) fn segments_of(disk: &mut impl Disk) -> Result<Vec<String>, StoreError> {
+    let names = disk.names().map_err(failed(disk, "", "list"))?;
+    Ok(sorted_segments(&names))
 }
 
 fn is_segment(name: &str) -> bool {

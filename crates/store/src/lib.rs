@@ -10,6 +10,7 @@ pub mod disk;
 mod error;
 mod journal;
 mod open;
+mod repair;
 pub mod segment;
 
 use bitts_broker::{Lsn, Now, Outbox};
@@ -18,6 +19,7 @@ pub use commit::{Committer, Gauges, JournalStore, Notice, Submissions};
 pub use error::StoreError;
 pub use journal::{Journal, Opened, Torn};
 pub use open::{Restart, recover};
+pub use repair::{Damage, Salvaged, salvage, write_anew};
 
 /// What one shard needs of durable storage.
 ///

@@ -127,6 +127,23 @@ fn number(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
+/// How many bytes stand before the next good frame, or the end.
+#[must_use]
+pub fn next_frame(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(rest) = bytes.get(at..) {
+        if Frame::parse(rest).is_some() {
+            return at;
+        }
+        let behind = rest.get(1..).unwrap_or_default();
+        match behind.windows(4).position(|four| four == FRAME_MAGIC) {
+            Some(more) => at += 1 + more,
+            None => break,
+        }
+    }
+    bytes.len()
+}
+
 /// Whether any good frame behind a damaged place shows that what is damaged had been on stable
 /// storage.
 #[must_use]

@@ -88,3 +88,51 @@ fn damage_in_the_middle_is_refused_with_file_and_offset() {
     let start = format!("error: {}: damaged at byte 64 ", path.display());
     assert!(ended.stderr.lines().any(|line| line.starts_with(&start)), "{}", ended.stderr);
 }
+
+/// Runs `bitts store` and gives what it printed.
+fn store(arguments: &[&str]) -> serde_json::Value {
+    let ended = run_bitts(&[&["store"], arguments].concat());
+    assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""), "{arguments:?}");
+    serde_json::from_str(&ended.stdout).expect("JSON")
+}
+
+#[test]
+fn a_check_says_what_a_directory_holds_and_needs_it_for_itself() {
+    let (_data, flag) = killed();
+    assert_eq!(store(&["check", &flag])["retainedMessages"], 1);
+    let _served = Served::start(&[&flag]);
+    let ended = run_bitts(&["store", "check", &flag]);
+    assert_eq!(ended.status, Some(1));
+    assert!(ended.stderr.contains("another process uses this directory"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_copy_that_was_made_while_a_server_writes_is_whole() {
+    let served = Served::start(&[]);
+    done(&served, &["publish", "lamps/1", "on", "--retain", "--qos=1"]);
+    let folder = tempfile::tempdir().expect("a directory");
+    let copy = folder.path().join("copy");
+    let from = format!("--data-dir={}", served.data.path().display());
+    let copied = store(&["backup", &from, "--to", copy.to_str().expect("UTF-8")]);
+    assert!(copied["copiedBytes"].as_u64().is_some_and(|bytes| bytes > 128), "{copied}");
+    done(&served, &["publish", "lamps/1", "off", "--retain", "--qos=1"]);
+    let next = Served::start(&[&format!("--data-dir={}", copy.display())]);
+    assert_eq!(done(&next, &["retained", "get", "lamps/1", "--raw"]), "on");
+}
+
+#[test]
+fn what_stands_behind_damage_is_saved_into_a_new_directory() {
+    let (data, flag) = killed();
+    let path = newest(data.path());
+    let mut bytes = fs::read(&path).expect("readable");
+    bytes[70] ^= 1;
+    fs::write(&path, &bytes).expect("written");
+    let folder = tempfile::tempdir().expect("a directory");
+    let to = folder.path().join("saved");
+    let saved = store(&["repair", &flag, "--to", to.to_str().expect("UTF-8")]);
+    assert_eq!(saved["damages"][0]["offset"], 64, "{saved}");
+    assert_eq!(saved["retainedMessages"], 1, "{saved}");
+    assert_eq!(fs::read(&path).expect("readable"), bytes, "nothing is changed");
+    let next = Served::start(&[&format!("--data-dir={}", to.display())]);
+    assert_eq!(done(&next, &["retained", "get", "lamps/1", "--raw"]), "on");
+}

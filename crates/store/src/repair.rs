@@ -1,0 +1,127 @@
+//! What can be read of a damaged journal, written into a new one.
+
+use bitts_broker::record::{Batch, Entry, Lsn, encode};
+use bitts_broker::recover::{Recovered, Recovery};
+use bitts_broker::{Now, ShardId, ShardSet, Slot};
+
+use crate::commit::{put_unit, units};
+use crate::disk::Disk;
+use crate::error::StoreError;
+use crate::journal::{Opened, empty_frame, segments_of};
+use crate::open::Restart;
+use crate::segment::{Frame, HEADER_BYTES, Header, next_frame};
+
+/// Records in one frame of a new journal.
+const RECORDS_PER_FRAME: usize = 4_096;
+
+/// A place of a journal that could not be read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Damage {
+    /// The file.
+    pub place: String,
+    /// Where it begins.
+    pub offset: u64,
+    /// How long it is.
+    pub bytes: u64,
+}
+
+/// What could be read.
+#[derive(Debug)]
+pub struct Salvaged {
+    /// The state that it adds up to.
+    pub recovered: Recovered,
+    /// What names the directory, if any segment says so.
+    pub identity: Option<u128>,
+    /// What could not be read.
+    pub damages: Vec<Damage>,
+}
+
+/// Reads every good frame of every segment, whatever stands between them. Nothing is changed.
+pub fn salvage<D: Disk>(disk: &mut D, now: Now) -> Result<Salvaged, StoreError> {
+    let mut recovery = Recovery::new(now);
+    let mut salvaged = (None, Vec::new());
+    let mut next = 0;
+    for name in segments_of(disk)? {
+        let place = disk.place(&name);
+        let failed = |source| StoreError::Io { place: place.clone(), operation: "read", source };
+        let bytes = disk.read(&name).map_err(failed)?;
+        let mut at = 0;
+        if let Ok(header) = Header::parse(&bytes) {
+            recovery.set_shards(header.shards);
+            salvaged.0 = salvaged.0.or(Some(header.identity));
+            at = HEADER_BYTES;
+        }
+        while at < bytes.len() {
+            let rest = bytes.get(at..).unwrap_or_default();
+            let skipped = next_frame(rest);
+            if skipped > 0 {
+                let (place, offset, bytes) = (place.clone(), at as u64, skipped as u64);
+                salvaged.1.push(Damage { place, offset, bytes });
+            }
+            at += skipped;
+            let Some(frame) = bytes.get(at..).and_then(Frame::parse) else { continue };
+            at += frame.len();
+            // One that was written before what is known is a copy.
+            if frame.number < next {
+                continue;
+            }
+            next = frame.number + 1;
+            let bad =
+                units(frame.body).filter(|unit| unit.is_none_or(|it| recovery.apply(it).is_err()));
+            if bad.count() > 0 {
+                let bytes = frame.len() as u64;
+                let (place, offset) = (place.clone(), at as u64 - bytes);
+                salvaged.1.push(Damage { place, offset, bytes });
+            }
+            recovery.end_frame();
+        }
+    }
+    let (identity, damages) = salvaged;
+    Ok(Salvaged { recovered: recovery.finish(), identity, damages })
+}
+
+/// Writes a state into a directory that is new.
+pub fn write_anew<D: Disk>(
+    disk: D,
+    identity: u128,
+    recovered: &Recovered,
+    now: Now,
+) -> Result<(), StoreError> {
+    let opened = Opened::read(disk, &mut |_, _| Ok(()))?;
+    if opened.bytes() > 0 {
+        let what = "there is a journal already".to_owned();
+        return Err(StoreError::Missing { place: "the new directory".to_owned(), what });
+    }
+    let mut journal = Restart::new(recovered.shards).begin(opened, identity, true)?;
+    let records = recovered.records();
+    for some in records.chunks(RECORDS_PER_FRAME) {
+        let batch = Batch { slot: Slot(0), lsn: Lsn(1), records: some.to_vec() };
+        let mut frame = empty_frame();
+        let mut unit = Vec::new();
+        encode(ShardId(0), now, &[], &[batch], &[], &mut unit);
+        put_unit(&mut frame, &unit);
+        journal.append(&mut frame)?;
+    }
+    for untaken in &recovered.untaken {
+        let Some(log) = untaken.message.log else { continue };
+        let entry = Entry {
+            slot: Slot(0),
+            lsn: Lsn(1),
+            message: untaken.message.clone(),
+            received: None,
+            others: untaken.others.without(log.shard),
+            keeper: untaken.to_retain.then(|| other_than(log.shard)),
+        };
+        let mut frame = empty_frame();
+        let mut unit = Vec::new();
+        encode(log.shard, now, &[], &[], &[entry], &mut unit);
+        put_unit(&mut frame, &unit);
+        journal.append(&mut frame)?;
+    }
+    journal.sync()
+}
+
+/// Any other shard: who keeps a retained message is decided by its topic at the next start.
+fn other_than(shard: ShardId) -> ShardId {
+    if ShardSet::only(shard).contains(ShardId(0)) { ShardId(1) } else { ShardId(0) }
+}
