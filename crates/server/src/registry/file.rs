@@ -4,8 +4,8 @@
 //! of `[table, key, value]`, where no value takes a row away. Changes are on disk before they are
 //! answered, and those of one line together: no line can be torn that is not the last. At start the
 //! log is written anew with what is in force: to another file, synced, then renamed. A last line
-//! that is torn was never answered: it is cut off and reported. Damage anywhere else is refused
-//! with its place, and nothing on disk changes.
+//! that is torn, without its end or with a part that was never written, was never answered: it is
+//! cut off and reported. Damage anywhere else is refused with its place, and nothing on disk changes.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, Write};
@@ -177,7 +177,7 @@ fn read(path: &Path, text: &[u8]) -> Result<Vec<Row>, RegistryError> {
     while let Some(line) = lines.next() {
         match read_line(line) {
             Some(read) => rows.extend(read),
-            None if lines.peek().is_none() => {
+            None if lines.peek().is_none() && is_torn(line) => {
                 let bytes = line.len();
                 let path = path.display();
                 tracing::warn!(%path, offset, bytes, "a torn last line is cut off");
@@ -187,6 +187,12 @@ fn read(path: &Path, text: &[u8]) -> Result<Vec<Row>, RegistryError> {
         offset += line.len();
     }
     Ok(rows)
+}
+
+/// Whether a line was not written to its end: it has none, or a part that was never written. One
+/// that is whole and wrong was answered, and is damaged.
+fn is_torn(line: &[u8]) -> bool {
+    !line.ends_with(b"\n") || line.contains(&0)
 }
 
 fn read_line(line: &[u8]) -> Option<Vec<Row>> {
@@ -280,6 +286,22 @@ mod tests {
         zeroed[last..].fill(0);
         fs::write(&path, &zeroed).unwrap();
         assert_eq!(Log::open(dir.path()).unwrap().1, three()[..2].concat());
+    }
+
+    /// A last line that was written whole was answered: a changed bit of it is no tear.
+    #[test]
+    fn damage_of_the_last_line_is_refused() {
+        let dir = written(&three());
+        let path = dir.path().join("registry.log");
+        let whole = fs::read(&path).unwrap();
+        let last = whole[..whole.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+        for byte in last..whole.len() - 1 {
+            let mut damaged = whole.clone();
+            damaged[byte] ^= 1;
+            fs::write(&path, &damaged).unwrap();
+            let refused = Log::open(dir.path());
+            assert!(matches!(refused, Err(RegistryError::Damaged { .. })), "{byte}");
+        }
     }
 
     /// One changed bit before the last line is found, whichever it is.
