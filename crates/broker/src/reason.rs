@@ -266,6 +266,10 @@ pub struct Stats {
     pub retained: u64,
     /// Gauge: bytes of retained messages.
     pub retained_bytes: u64,
+    /// Gauge: shadows, those included of which only the version is kept.
+    pub shadows: u64,
+    /// Gauge: bytes of shadows as they are stored.
+    pub shadow_bytes: u64,
     /// Gauge: messages waiting in sessions.
     pub queued: u64,
     /// Gauge: bytes waiting in sessions.
@@ -318,6 +322,8 @@ impl Stats {
         self.subscriptions += other.subscriptions;
         self.retained += other.retained;
         self.retained_bytes += other.retained_bytes;
+        self.shadows += other.shadows;
+        self.shadow_bytes += other.shadow_bytes;
         self.queued += other.queued;
         self.queued_bytes += other.queued_bytes;
     }

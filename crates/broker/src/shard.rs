@@ -216,6 +216,8 @@ impl Shard {
             subscriptions: self.sessions.iter().map(|(_, s)| s.subscriptions.len() as u64).sum(),
             retained: self.retained.len() as u64,
             retained_bytes: self.retained.bytes() as u64,
+            shadows: self.reserved.shadows.len() as u64,
+            shadow_bytes: self.reserved.shadows.bytes() as u64,
             queued: self.sessions.iter().map(|(_, session)| session.queued() as u64).sum(),
             queued_bytes: self.queued_bytes as u64,
             ..self.stats.clone()

@@ -231,6 +231,8 @@ impl Scrape {
         metrics.gauge("retained_messages", "Retained messages", None, stats.retained)?;
         let bytes = Some(&Unit::Bytes);
         metrics.gauge("retained", "Retained messages", bytes, stats.retained_bytes)?;
+        metrics.gauge("shadows", "Device shadows", None, stats.shadows)?;
+        metrics.gauge("shadow", "Device shadows as stored", bytes, stats.shadow_bytes)?;
         metrics.gauge("queued_messages", "Messages waiting in sessions", None, stats.queued)?;
         metrics.gauge("queued", "Messages waiting in sessions", bytes, stats.queued_bytes)
     }

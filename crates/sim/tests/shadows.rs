@@ -435,6 +435,8 @@ fn a_deleted_shadow_is_forgotten_after_48_hours() {
     machine.advance(48 * 3_600_000 + 2_000);
     let states: Vec<usize> = records(&machine).map(|(_, state)| state.len()).collect();
     assert_eq!(states.last(), Some(&0), "the store forgets it too");
+    let stats = machine.stats();
+    assert_eq!((stats.shadows, stats.shadow_bytes), (0, 0));
     assert_eq!(machine.deadline(), None);
     assert_eq!(ask(&mut machine, "POST", br#"{"state":{}}"#).1["version"], 1);
 }

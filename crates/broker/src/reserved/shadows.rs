@@ -54,6 +54,16 @@ fn bytes_of(id: &ShadowId, state: &Bytes) -> usize {
 }
 
 impl Shadows {
+    /// How many there are, those included of which only the version is kept.
+    pub(crate) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Bytes that they take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     fn read(&self, id: &ShadowId) -> Result<Shadow, DecodeError> {
         self.held.get(id).map_or_else(|| Ok(Shadow::default()), |held| Shadow::decode(&held.state))
     }
