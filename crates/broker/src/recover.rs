@@ -206,7 +206,7 @@ impl Recovery {
                 self.retained.insert(message.topic.clone(), message);
             }
             Record::Parked { group, number, message } => {
-                self.next_entry = self.next_entry.max(number + 1);
+                self.next_entry = self.next_entry.max(number.saturating_add(1));
                 self.parked.entry(group).or_default().insert(number, message);
             }
             Record::Unparked { group, number } => {
@@ -262,7 +262,7 @@ impl Recovery {
 
     fn keep(&mut self, message: Arc<Message>, is_kept: bool) {
         let Some(log) = message.log else { return };
-        self.next_entry = self.next_entry.max(log.number + 1);
+        self.next_entry = self.next_entry.max(log.number.saturating_add(1));
         let held = self.log.entry(log).or_insert(Logged { message, is_kept });
         held.is_kept |= is_kept;
     }

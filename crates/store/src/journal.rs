@@ -15,7 +15,7 @@ use crate::segment::{
 
 /// Bytes after which a segment is full, and that are reserved for it: one in 64 of the disk, within
 /// these. The last frame may go beyond.
-const SEGMENT_BYTES: (u64, u64) = (1 << 20, 64 << 20);
+const SEGMENT_BYTES: (u64, u64) = (1 << 20, 16 << 20);
 /// Bytes that stay free for what must be written when the disk is full: this, or one in a hundred
 /// where that is less.
 const RESERVE_BYTES: u64 = 64 << 20;

@@ -165,6 +165,24 @@ fn segments_behind_a_checkpoint_go() {
     assert_eq!(open(&disk).unwrap().1, kept);
 }
 
+/// Whether what was promised on a disk with a mistake is there after loss of power.
+fn is_kept(mistake: impl Fn(&MemoryDisk)) -> bool {
+    let disk = MemoryDisk::default();
+    let (mut journal, _) = begin(&disk).expect("a new journal");
+    mistake(&disk);
+    let promised = work(&mut journal, 0, 12);
+    disk.lose_power(|| false);
+    open(&disk).is_ok_and(|(_, texts)| without_begins(texts) == promised)
+}
+
+/// An acknowledgement before its sync, and a lost sync of the directory, do not stay unseen.
+#[test]
+fn what_is_not_synced_is_missed() {
+    assert!(is_kept(|_| {}));
+    assert!(!is_kept(MemoryDisk::forget_syncs));
+    assert!(!is_kept(MemoryDisk::forget_directory_syncs));
+}
+
 proptest! {
     /// The power goes while frames are written that nobody was promised: every sector of them stays
     /// or not.

@@ -5,12 +5,14 @@
 
 mod aws;
 mod codec;
+mod journal;
 mod shadow;
 mod shard;
 mod topic;
 
 pub use aws::{http_route, policy, sigv4_request};
 pub use codec::{decode_v4, decode_v5, properties, split};
+pub use journal::journal;
 pub use shadow::shadow;
 pub use shard::shard;
 pub use topic::topic_filter;
@@ -28,6 +30,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("http_route", http_route),
     ("sigv4_request", sigv4_request),
     ("policy", policy),
+    ("journal", journal),
     ("shadow", shadow),
     ("shard", shard),
 ];

@@ -24,6 +24,9 @@ struct State {
     next: usize,
     operations: usize,
     fails: Option<(usize, ErrorKind, bool)>,
+    /// Mistakes of a disk, or of what should have called it.
+    forgets_syncs: bool,
+    forgets_directory_syncs: bool,
     is_dead: bool,
 }
 
@@ -34,6 +37,16 @@ pub(crate) struct MemoryDisk(Arc<Mutex<State>>);
 impl MemoryDisk {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().expect("nobody panicked")
+    }
+
+    /// Syncs do nothing.
+    pub(crate) fn forget_syncs(&self) {
+        self.state().forgets_syncs = true;
+    }
+
+    /// Syncs of the directory do nothing.
+    pub(crate) fn forget_directory_syncs(&self) {
+        self.state().forgets_directory_syncs = true;
     }
 
     /// Operation number `at` from here on fails, once or from then on.
@@ -123,8 +136,10 @@ impl Disk for MemoryDisk {
 
     fn sync(&mut self, name: &str) -> io::Result<()> {
         let mut state = self.operate()?;
-        let file = state.file(name)?;
-        file.stable.clone_from(&file.seen);
+        if !state.forgets_syncs {
+            let file = state.file(name)?;
+            file.stable.clone_from(&file.seen);
+        }
         Ok(())
     }
 
@@ -151,7 +166,9 @@ impl Disk for MemoryDisk {
 
     fn sync_directory(&mut self) -> io::Result<()> {
         let mut state = self.operate()?;
-        state.stable_names = state.names.clone();
+        if !state.forgets_directory_syncs {
+            state.stable_names = state.names.clone();
+        }
         Ok(())
     }
 

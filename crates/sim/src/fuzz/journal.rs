@@ -1,0 +1,27 @@
+//! The bytes of a journal's unit: reading ends, and what it adds up to is read again as itself.
+
+use bitts_broker::record::{Batch, encode};
+use bitts_broker::recover::Recovery;
+use bitts_broker::{Lsn, Moment, Now, ShardId, Slot};
+
+const NOW: Now = Now { moment: Moment(1 << 42), unix_ms: 1_767_225_600_000 };
+
+/// Takes a unit; whatever it says, the state is one that can be written and read.
+pub fn journal(data: &[u8]) {
+    let mut recovery = Recovery::new(NOW);
+    if recovery.apply(data).is_err() {
+        return;
+    }
+    recovery.end_frame();
+    let first = recovery.finish();
+    let batch = Batch { slot: Slot(0), lsn: Lsn(1), records: first.records() };
+    let mut unit = Vec::new();
+    encode(ShardId(0), NOW, &[], &[batch], &[], &mut unit);
+    let mut again = Recovery::new(NOW);
+    assert_eq!(again.apply(&unit), Ok(()), "what was written is not read");
+    let second = again.finish();
+    assert_eq!(second.unknown, 0, "a record is about what was not written");
+    assert_eq!(format!("{:?}", second.sessions), format!("{:?}", first.sessions));
+    assert_eq!(second.retained, first.retained);
+    assert_eq!(second.shadows, first.shadows);
+}
