@@ -74,6 +74,8 @@ pub(crate) struct Access {
     connection: MqttConnection,
     origin: PolicyOrigin,
     place: Place,
+    /// What let it connect says under which names, and not just anybody under any.
+    names_client: bool,
     /// The registry's, that the grant is of.
     generation: u64,
     /// Whether a policy asks for the time, and the second that what is remembered is of.
@@ -88,6 +90,13 @@ impl Access {
     /// `principalIdentifier` of lifecycle events.
     pub(crate) fn principal_identifier(&self) -> Option<&str> {
         self.grant.as_ref().map(|grant| grant.principal_identifier.as_str())
+    }
+
+    /// Whether a session that another client left is this one's too: a client id belongs to whom
+    /// policies let have it; where they let anybody, a session belongs to who made it.
+    pub(crate) fn owns(&self, session: Option<&Self>) -> bool {
+        self.names_client
+            || session.is_none_or(|it| it.principal_identifier() == self.principal_identifier())
     }
 
     /// The thing that the client speaks for alone.
@@ -263,6 +272,7 @@ impl Shard {
             connection: MqttConnection { client_id: client_id.to_owned(), thing: None },
             origin: PolicyOrigin::new(place.source, place.local_port, place.is_secure),
             place,
+            names_client: true,
             generation: registry.generation(),
             is_timed: false,
             second: now.unix_ms / 1_000,
@@ -274,6 +284,8 @@ impl Shard {
             connect.will.as_ref().map(|will| scope.arn(ResourceKind::Topic, will.topic));
         let action = Action::Connect { persistent, will_topic: will_topic.as_ref() };
         let client = scope.arn(ResourceKind::Client, client_id);
+        let nobody = scope.arn(ResourceKind::Client, &format!("\u{7F}{:032x}", origin.entropy));
+        access.names_client = !access.decide(action, &nobody, now);
         let is_allowed = access.decide(action, &client, now)
             && connect.will.as_ref().zip(will_topic.as_ref()).is_none_or(|(will, topic)| {
                 access.decide(Action::Plain(ActionKind::Publish), topic, now)

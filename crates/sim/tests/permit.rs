@@ -38,9 +38,13 @@ fn document(allowed: &[(&str, &str)]) -> String {
 
 /// Who may do this and no more.
 fn proof(document: &str) -> Proof {
+    proof_of("somebody", document)
+}
+
+fn proof_of(principal: &str, document: &str) -> Proof {
     let policy = Policy::parse("p", 1, document, &PolicyLimits::default()).expect("a policy");
     Proof::Identity(Identity::Authorizer(Arc::new(Authorized {
-        principal_id: "somebody".to_owned(),
+        principal_id: principal.to_owned(),
         policies: vec![Arc::new(policy)],
         disconnect_at_unix_ms: None,
         refresh_at_unix_ms: None,
@@ -540,4 +544,34 @@ fn an_authorizers_time_ends_the_connection() {
     world.machine.advance(2);
     assert!(world.machine.ended(client.link).is_some());
     assert_eq!(world.machine.stats().disconnects.get("CUSTOMAUTH_TTL_EXPIRATION"), Some(&1));
+}
+
+/// Threat model rule 2: where nothing names client ids, a session belongs to who made it.
+#[test]
+fn a_session_that_anybody_could_claim_belongs_to_who_made_it() {
+    let named = json!({ "Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Action": "iot:*", "Resource": [
+            format!("{ARN}client/a"), format!("{ARN}topic/*"), format!("{ARN}topicfilter/*"),
+        ],
+    }]});
+    let anybody = document(&READ_ALL);
+    let named = named.to_string();
+    for (policy, second, resumes) in
+        [(&anybody, "somebody", true), (&anybody, "another", false), (&named, "another", true)]
+    {
+        let mut world = world();
+        let connect = || Packet { client_id: "a".into(), ..Packet::new(Kind::Connect) };
+        let mut client = world.connect_with(proof(policy), connect());
+        world.packets(&mut client);
+        world.subscribe(&mut client, &["t"]);
+        world.machine.hang_up(client.link);
+        world.machine.settle();
+        world.inject("t", false);
+        let mut client = world.connect_with(proof_of(second, policy), connect());
+        let packets = world.packets(&mut client);
+        let connack = packets.iter().find(|it| it.kind == Kind::ConnAck).expect("an answer");
+        assert_eq!(connack.session_present, resumes, "{second}");
+        let messages = packets.iter().filter(|it| it.kind == Kind::Publish).count();
+        assert_eq!(messages, usize::from(resumes), "{second}");
+    }
 }

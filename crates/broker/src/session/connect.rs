@@ -12,6 +12,7 @@ use bitts_mqtt::{
 use super::{Connection, EXPIRY_NEVER, Session, encode_frame, uuid_text};
 use crate::input::{ConnId, Origin, Proof};
 use crate::outbox::{Close, Outbox};
+use crate::permit::Access;
 use crate::profile::Profile;
 use crate::rates::{AccountRate, Rates};
 use crate::reason::Cause;
@@ -66,7 +67,7 @@ impl Shard {
             out.closes.push((conn, Close::Now));
             return;
         }
-        let resumed = self.take_over(now, client_id, connect, out);
+        let resumed = self.take_over(now, client_id, connect, access.as_deref(), out);
         let index = resumed.unwrap_or_else(|| self.new_session(client_id));
         self.attach(now, index, conn, connect, origin);
         self.session(index).access = access;
@@ -94,6 +95,7 @@ impl Shard {
         now: Now,
         client_id: &str,
         connect: &Connect<'_>,
+        access: Option<&Access>,
         out: &mut Outbox,
     ) -> Option<u32> {
         // What was due of the session before this moment happens first.
@@ -109,17 +111,19 @@ impl Shard {
         if let Some(old) = old.filter(|old| !self.session(*old).is_persistent()) {
             self.discard_will(old);
         }
-        let is_resumed = old.is_some_and(|old| self.may_resume(old, connect));
+        let is_resumed = old.is_some_and(|old| self.may_resume(old, connect, access));
         if let Some(old) = old.filter(|_| !is_resumed) {
             self.end_session(now, old, out);
         }
         old.filter(|_| is_resumed)
     }
 
-    fn may_resume(&mut self, index: u32, connect: &Connect<'_>) -> bool {
+    fn may_resume(&mut self, index: u32, connect: &Connect<'_>, access: Option<&Access>) -> bool {
         let session = self.session(index);
+        let is_its = access.is_none_or(|access| access.owns(session.access.as_deref()));
         let is_same_version = session.version == connect.version;
         session.is_persistent()
+            && is_its
             && !connect.clean_start
             && (is_same_version || self.profile.resumes_across_versions())
     }
