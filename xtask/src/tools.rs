@@ -47,6 +47,12 @@ pub(crate) fn deny(steps: &mut Steps) {
             return;
         }
     }
+    // cargo-deny looks at the crates of every platform, of which a build fetches only its own.
+    let mut fetch = cargo(steps.root());
+    fetch.args(["fetch", "--locked"]);
+    if !steps.command("fetch crates (network)", &mut fetch, Counting::Silent) {
+        return;
+    }
     let mut run = cargo(steps.root());
     run.args(["deny", "--offline", "check", "bans", "licenses", "sources"]);
     steps.command("dependencies", &mut run, Counting::Step);

@@ -5,7 +5,7 @@
 //! let server = bitts::TestServer::start();
 //! let mqtt = std::net::TcpStream::connect(server.mqtt()).expect("it accepts");
 //! assert!(server.endpoint_url().starts_with("http://127.0.0.1:"));
-//! server.advance(std::time::Duration::from_secs(3600));
+//! server.advance(std::time::Duration::from_hours(1));
 //! drop((mqtt, server)); // It ends here.
 //! ```
 

@@ -47,7 +47,7 @@ fn an_hour_passes_when_the_test_says_so() {
     server.advance(Duration::from_secs(89));
     lamp.write_all(&[0xC0, 0]).expect("PINGREQ");
     assert_eq!(read_packet(&mut lamp), [0xD0, 0]);
-    server.advance(Duration::from_secs(3600));
+    server.advance(Duration::from_hours(1));
     let goodbye = read_packet(&mut lamp);
     assert_eq!((goodbye[0], goodbye[2]), (0xE0, 0x8D), "Keep Alive timeout");
 }

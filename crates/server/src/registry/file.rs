@@ -5,7 +5,8 @@
 //! answered, and those of one line together: no line can be torn that is not the last. At start the
 //! log is written anew with what is in force: to another file, synced, then renamed. A last line
 //! that is torn, without its end or with a part that was never written, was never answered: it is
-//! cut off and reported. Damage anywhere else is refused with its place, and nothing on disk changes.
+//! cut off and reported. Damage anywhere else is refused with its place, and nothing on disk
+//! changes.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, Write};
