@@ -639,3 +639,27 @@ def test_no_secret_is_told_even_to_a_log_of_everything(enforce, hook):
         assert pathlib.Path(path).stat().st_mode & 0o777 == 0o600
     text = (server.data_dir / "registry.log").read_text()
     assert "password-that-is-told-nobody" not in text and "$argon2id$" in text
+
+
+def test_test_invoke_authorizer_tells_what_it_says(enforced, hook, authorizer, signing, name):
+    """control-plane-and-jobs.md §2: asked as for a client, and nobody is let in."""
+    word, plane = authorizer(), enforced.plane
+    hook.lets_in(refreshAfterInSeconds=300, disconnectAfterInSeconds=3600)
+    asking = {"authorizerName": word, "token": "token", "mqttContext": {
+        "username": "user", "password": b"secret-of-a-test", "clientId": "lamp"}}
+    told = plane.test_invoke_authorizer(**asking, tokenSignature=signing.sign("token"))
+    assert told["isAuthenticated"] is True and told["principalId"] == "lamp7"
+    assert json.loads(told["policyDocuments"][0])["Version"] == "2012-10-17"
+    assert (told["refreshAfterInSeconds"], told["disconnectAfterInSeconds"]) == (300, 3600)
+    asked, = hook.asked
+    assert asked["signatureVerified"] is True and asked["protocols"] == ["mqtt"]
+    assert asked["protocolData"]["mqtt"] == {
+        "username": "user", "clientId": "lamp",
+        "password": base64.b64encode(b"secret-of-a-test").decode()}
+    with pytest.raises(plane.exceptions.InvalidResponseException):
+        plane.test_invoke_authorizer(**asking, tokenSignature=signing.sign("another"))
+    hook.says = b"no JSON"
+    with pytest.raises(plane.exceptions.InvalidResponseException):
+        plane.test_invoke_authorizer(**asking, tokenSignature=signing.sign("token"))
+    with pytest.raises(plane.exceptions.ResourceNotFoundException):
+        plane.test_invoke_authorizer(authorizerName="nothing", token="t", tokenSignature="s")

@@ -76,6 +76,50 @@ pub(super) fn create(
     Ok(named_arn(draft, name))
 }
 
+/// What an authorizer is to be asked for a test of it (contract `mqtt-broker.md` §1.2), and the
+/// signature that was given for the token.
+pub(super) fn test(
+    registry: &Registry,
+    input: &Input,
+    given: &Given,
+) -> Result<Value, ControlError> {
+    found(registry, input.needed("authorizerName")?)?;
+    let (body, mut protocols, mut data) = (input.body(), Vec::new(), serde_json::Map::new());
+    let (tls, http, mqtt) =
+        (body.members("tlsContext")?, body.members("httpContext")?, body.members("mqttContext")?);
+    if let Some(name) = tls.text("serverName")? {
+        protocols.push("tls");
+        data.insert("tls".to_owned(), json!({ "serverName": name }));
+    }
+    let headers = http.map("headers")?;
+    if headers.is_some() || http.text("queryString")?.is_some() {
+        protocols.push("http");
+        let http = json!({ "headers": headers, "queryString": http.text("queryString")? });
+        data.insert("http".to_owned(), http);
+    }
+    let names = ["username", "password", "clientId"];
+    if names.iter().any(|name| mqtt.value(name).is_some()) {
+        protocols.push("mqtt");
+        let text = |name| Ok::<_, ControlError>(mqtt.text(name)?.unwrap_or_default());
+        let mqtt = json!({
+            "username": text("username")?,
+            "password": text("password")?,
+            "clientId": text("clientId")?,
+        });
+        data.insert("mqtt".to_owned(), mqtt);
+    }
+    Ok(json!({
+        "tokenSignature": body.text("tokenSignature")?,
+        "event": {
+            "token": body.text("token")?,
+            "signatureVerified": false,
+            "protocols": protocols,
+            "protocolData": data,
+            "connectionMetadata": { "id": given.uuid },
+        },
+    }))
+}
+
 pub(super) fn update(
     draft: &mut Draft,
     input: &Input,

@@ -37,6 +37,8 @@ error_kinds! {
     MalformedPolicy = 400;
     /// A certificate that cannot be read, or that another did not sign.
     CertificateValidation = 400;
+    /// An authorizer cannot be asked, or its answer cannot be used.
+    InvalidResponse = 400;
     /// A verification certificate without the registration code.
     RegistrationCodeValidation = 400;
     /// Over a rate.

@@ -25,7 +25,7 @@ mod thing_type;
 
 pub use error::{ControlError, ControlErrorKind};
 pub use input::Input;
-pub use operation::{Material, Operation, Route, RouteError, route};
+pub use operation::{Material, Operation, Route, RouteError, TEST_INVOKE, route};
 
 use serde_json::{Map, Value};
 

@@ -15,6 +15,9 @@ use crate::control::ControlError;
 use crate::policy::ResourceKind;
 use crate::registry::{Draft, Registry};
 
+/// The operation whose answer here is what its authorizer is to be asked.
+pub const TEST_INVOKE: &str = "TestInvokeAuthorizer";
+
 /// What an operation answers.
 pub(super) type Answer = Result<Value, ControlError>;
 
@@ -283,6 +286,8 @@ static OPERATIONS: &[Operation] = &[
     change("UpdateAuthorizer", "PUT", "/authorizer/{authorizerName}", authorizer::update)
         .on(K::Authorizer, "authorizerName"),
     change("DeleteAuthorizer", "DELETE", "/authorizer/{authorizerName}", authorizer::delete)
+        .on(K::Authorizer, "authorizerName"),
+    read(TEST_INVOKE, "POST", "/authorizer/{authorizerName}/test", authorizer::test)
         .on(K::Authorizer, "authorizerName"),
     read("ListAuthorizers", "GET", "/authorizers/", authorizer::list),
     change("SetDefaultAuthorizer", "POST", "/default-authorizer", authorizer::set_default),

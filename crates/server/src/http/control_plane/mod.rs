@@ -14,7 +14,7 @@ pub(crate) use self::material::new_access_key;
 use std::collections::BTreeMap;
 
 use bitts_aws::control::{
-    self, ControlError, ControlErrorKind, Given, Input, Material, Route, RouteError,
+    self, ControlError, ControlErrorKind, Given, Input, Material, Route, RouteError, TEST_INVOKE,
 };
 use bitts_aws::registry::Identity;
 use bitts_aws::sigv4;
@@ -29,6 +29,7 @@ use super::Front;
 use super::answer::{Answer, Trace};
 use super::authenticate::{Caller, Door};
 use super::data_plane::RequestHeaders;
+use crate::identify::Authorizers;
 use crate::registry::Entry;
 
 /// Services that requests are signed for.
@@ -141,7 +142,14 @@ impl Front {
             key_pair = made.key_pair;
             input
         };
+        let authorizer = (operation.name() == TEST_INVOKE)
+            .then(|| input.needed("authorizerName").map(str::to_owned))
+            .transpose()?;
         let mut answer = self.directory.apply(operation, input, given).await?;
+        if let Some(name) = authorizer {
+            let said = Authorizers::test(&self.directory.current(), &name, answer).await;
+            return said.map_err(|why| ControlError::new(ControlErrorKind::InvalidResponse, why));
+        }
         with.extend(NAMES.iter().filter_map(|name| Some((*name, answer[*name].as_str()?.into()))));
         if let (Some(members), Some(key_pair)) = (answer.as_object_mut(), key_pair) {
             members.insert("keyPair".to_owned(), key_pair);
