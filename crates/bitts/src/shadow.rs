@@ -128,12 +128,12 @@ impl ShadowCommand {
                 let request = UpdateThingShadow { shadow: update.which.shadow()? };
                 let document = update.document()?;
                 let accepted = data_plane()?.update_thing_shadow(&request, &document).await;
-                say_document(&accepted.map_err(refused)?, format)
+                say_change(&accepted.map_err(refused)?, format)
             }
             Action::Delete(which) => {
                 let request = DeleteThingShadow { shadow: which.shadow()? };
                 let deleted = data_plane()?.delete_thing_shadow(&request).await.map_err(refused)?;
-                say_document(&deleted, format)
+                say_change(&deleted, format)
             }
             Action::List { thing, max_items } => {
                 list(&data_plane()?, &thing, max_items.unwrap_or(usize::MAX), format).await
@@ -174,15 +174,31 @@ async fn list(
     }
 }
 
+/// What was accepted as it came, or its version.
+fn say_change(accepted: &Bytes, format: Format) -> Result<(), Failure> {
+    match read(accepted).filter(|_| format == Format::Table) {
+        Some(accepted) => say(&version_of(&accepted)),
+        None => say(&String::from_utf8_lossy(accepted)),
+    }
+}
+
 /// A document as it came, or its members side by side.
 fn say_document(document: &Bytes, format: Format) -> Result<(), Failure> {
-    let text = String::from_utf8_lossy(document);
-    let read: Option<Value> = serde_json::from_str(&text).ok();
-    let (Format::Table, Some(document)) = (format, read) else { return say(&text) };
-    say(&format!("version {} at {}", document["version"], time_of(&document)))?;
+    let Some(document) = read(document).filter(|_| format == Format::Table) else {
+        return say(&String::from_utf8_lossy(document));
+    };
+    say(&version_of(&document))?;
     let rows = members(&document);
     if rows.is_empty() {
         return Ok(());
     }
     say_table(["MEMBER", "DESIRED", "REPORTED", "DIFFERS"], rows)
+}
+
+fn read(document: &Bytes) -> Option<Value> {
+    serde_json::from_slice(document).ok()
+}
+
+fn version_of(document: &Value) -> String {
+    format!("version {} at {}", document["version"], time_of(document))
 }
