@@ -1,4 +1,4 @@
-//! The bytes of a journal's unit: reading ends, and what it adds up to can be written and read again.
+//! The bytes of a journal's unit: reading ends; what it adds up to can be written and read again.
 
 use bitts_broker::record::{Batch, encode};
 use bitts_broker::recover::Recovery;
