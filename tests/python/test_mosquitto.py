@@ -1,8 +1,11 @@
 """mosquitto's command-line clients: mosquitto_pub, mosquitto_sub, mosquitto_rr."""
 
+import json
 import subprocess
 
 import pytest
+
+from server import wait_until
 
 
 @pytest.fixture
@@ -35,14 +38,20 @@ def done(process, seconds=20):
     return output
 
 
+def subscribed(http, client_id):
+    """Waits until a client has a subscription."""
+    def found():
+        answer = http.get(f"/connections/{client_id}/subscriptions")
+        return answer.status == 200 and json.loads(answer.body)["subscriptions"]
+    wait_until(found, f"{client_id} subscribes")
+
+
 @pytest.mark.parametrize("qos", ["0", "1", "2"])
 def test_pub_and_sub(start, mqtt, http, name, qos):
-    topic, ready = name("t"), name("ready")
-    subscriber = start("mosquitto_sub", "-t", topic, "-t", ready, "-q", qos, "-C", "2",
+    topic, client_id = name("t"), name("sub")
+    subscriber = start("mosquitto_sub", "-i", client_id, "-t", topic, "-q", qos, "-C", "1",
                        "-F", "%t %q %p", version=mqtt)
-    # The subscriber is there once it has the retained message.
-    assert http.post(f"/topics/{ready}?retain=true", b"ready").status == 200
-    assert subscriber.stdout.readline().startswith(ready)
+    subscribed(http, client_id)
     done(start("mosquitto_pub", "-t", topic, "-q", qos, "-m", "hello", version=mqtt))
     assert done(subscriber) == f"{topic} {qos} hello\n"
 

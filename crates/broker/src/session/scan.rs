@@ -2,8 +2,8 @@
 //!
 //! A scan asks the shards that may own matching topics; each answers a step at a time and is asked
 //! for the next when what came was sent. A message published meanwhile is newer than what a step
-//! finds: its topic is passed over. One that a step finds before its live copy is here is not
-//! delivered again.
+//! finds: its topic is passed over, unless it is the very message that was found. One that a step
+//! finds before its live copy is here is not delivered again.
 
 use std::sync::{Arc, Weak};
 
@@ -40,7 +40,17 @@ pub(crate) struct Scan {
     paused: Vec<(ShardId, Box<str>)>,
     /// Steps that came while the reader had not; at most one of each shard.
     kept: Vec<(ShardId, Found)>,
-    live: Vec<NameKey>,
+    /// What was published meanwhile: its topic, and the message.
+    live: Vec<(NameKey, Weak<Message>)>,
+}
+
+impl Scan {
+    /// Whether the topic's retained message is newer than the one found. The same one is delivered
+    /// with RETAIN although it was delivered live: a subscriber may wait for that.
+    fn has_newer(&self, key: NameKey, found: &Arc<Message>) -> bool {
+        let newest = self.live.iter().rev().find(|(topic, _)| *topic == key);
+        newest.is_some_and(|(_, message)| message.as_ptr() != Arc::as_ptr(found))
+    }
 }
 
 /// A retained message that a scan delivered and whose live copy may still come.
@@ -65,7 +75,8 @@ impl Shard {
         for scan in &mut extra.scans {
             let has_room = scan.live.len() < LIVE_TOPICS_MAX;
             if has_room && bitts_mqtt::matches(&scan.filter, transit.topic) {
-                scan.live.push(self.placement.key_of(transit.topic));
+                let message = transit.parked.as_ref().map(Arc::downgrade).unwrap_or_default();
+                scan.live.push((self.placement.key_of(transit.topic), message));
             }
         }
         extra.early_copies.retain(|early| early.until > now.moment);
@@ -205,7 +216,7 @@ impl Shard {
         };
         for message in &messages {
             let is_own = held.options.no_local && message.publisher == key;
-            if is_own || held.live.contains(&self.placement.key_of(&message.topic)) {
+            if is_own || held.has_newer(self.placement.key_of(&message.topic), message) {
                 continue;
             }
             let identifiers: Identifiers =
