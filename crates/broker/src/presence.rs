@@ -118,7 +118,7 @@ impl Session {
         let connected = self.connection.is_some();
         let is_recent = self.disconnected_at.plus_seconds(memory_seconds) > now.moment;
         let gone = !connected && is_recent;
-        let origin = self.connection.as_ref().map(|connection| connection.origin);
+        let connection = self.connection.as_ref();
         ConnectionInfo {
             client_id: self.client_id.to_string(),
             connected,
@@ -130,8 +130,8 @@ impl Session {
             session_identifier: uuid_text(self.identifier),
             keep_alive: Some(self.keep_alive),
             session_expiry: self.is_persistent().then_some(self.expiry),
-            source: origin.map(|origin| origin.source),
-            target: origin.map(|origin| origin.target),
+            source: connection.map(|held| held.source),
+            target: connection.map(|held| held.target),
             mqtt5: self.is_mqtt5(),
             subscriptions: self.subscriptions.len(),
             queued: self.queued(),
@@ -212,7 +212,7 @@ impl Shard {
     pub(crate) fn announce_connected(&mut self, now: Now, index: u32, out: &mut Outbox) {
         let Some(topic) = self.topic_of_event("presence/connected", index) else { return };
         let session = self.session(index);
-        let source = session.connection.as_ref().map(|held| held.origin.source.ip().to_string());
+        let source = session.connection.as_ref().map(|held| held.source.ip().to_string());
         let payload = Connected {
             client_id: &session.client_id,
             thing_name: session.exclusive_thing(),

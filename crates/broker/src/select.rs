@@ -38,7 +38,7 @@ pub struct Selected {
 impl Selector {
     fn takes(&self, session: &Session) -> bool {
         let connection = session.connection.as_ref();
-        let source = connection.map(|held| held.origin.source.ip().to_canonical());
+        let source = connection.map(|held| held.source.ip().to_canonical());
         let is_in =
             |(network, bits): (IpAddr, u8)| source.is_some_and(|it| same(it, network, bits));
         self.client_id_pattern.as_ref().is_none_or(|it| is_match(it, &session.client_id))

@@ -1,6 +1,5 @@
 //! CONNECT to CONNACK: refusals, takeover, resumption, and what is agreed for the connection.
 
-use std::collections::VecDeque;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::sync::Arc;
 
@@ -254,7 +253,8 @@ impl Shard {
         let session = self.session(index);
         session.connection = Some(Box::new(Connection {
             id: conn,
-            origin,
+            source: origin.source,
+            target: origin.target,
             congested: false,
             problem_information: properties.request_problem_information.unwrap_or(true),
             window,
@@ -268,7 +268,7 @@ impl Shard {
             rates,
             received: 0,
             held: None,
-            unacknowledged: VecDeque::new(),
+            unacknowledged: None,
         }));
         let was = std::mem::replace(&mut session.version, connect.version);
         session.keep_alive = connect.keep_alive;

@@ -249,11 +249,14 @@ impl Shard {
         let is_mqtt5 = session.is_mqtt5();
         let remembered = session.inbound.as_ref().map_or(0, |inbound| inbound.received.len());
         let Some(connection) = &mut session.connection else { return Ok(()) };
-        while connection.unacknowledged.front().is_some_and(|gate| *gate <= durable) {
-            connection.unacknowledged.pop_front();
-        }
+        let waiting = connection.unacknowledged.as_mut().map_or(0, |waiting| {
+            while waiting.front().is_some_and(|gate| *gate <= durable) {
+                waiting.pop_front();
+            }
+            waiting.len()
+        });
         let held = connection.held.as_ref().map_or(0, |held| held.pubacks());
-        let open = connection.received + connection.unacknowledged.len() + held;
+        let open = connection.received + waiting + held;
         let is_over = open >= maximum || (qos == QoS::Two && remembered >= 2 * maximum);
         if is_mqtt5 && is_over { Err(Violation::ReceiveMaximumExceeded) } else { Ok(()) }
     }
@@ -318,7 +321,8 @@ impl Shard {
             && publish.qos == QoS::One
             && connection.ack_gate > durable
         {
-            connection.unacknowledged.push_back(connection.ack_gate);
+            let gate = connection.ack_gate;
+            connection.unacknowledged.get_or_insert_default().push_back(gate);
         }
     }
 

@@ -16,12 +16,13 @@ mod share;
 mod subscribe;
 mod will;
 
+use core::net::SocketAddr;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bitts_mqtt::{Packet, ProtocolVersion, SubscriptionOptions};
 
-use crate::input::{ConnId, Origin};
+use crate::input::ConnId;
 use crate::outbox::{Frame, Outbox, SessionRef};
 use crate::permit::Access;
 use crate::rates::ConnectionRates;
@@ -52,7 +53,9 @@ pub(crate) const EXPIRY_NEVER: u32 = u32::MAX;
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) id: ConnId,
-    pub(crate) origin: Origin,
+    /// The client's address, and the listener's.
+    pub(crate) source: SocketAddr,
+    pub(crate) target: SocketAddr,
     /// Takes no more bytes for now.
     pub(crate) congested: bool,
     /// The client wants Reason Strings and User Properties on failures [MQTT-3.1.2-29].
@@ -76,7 +79,8 @@ pub(crate) struct Connection {
     /// Requests on reserved topics that are not carried out, and what waits behind them.
     pub(crate) held: Option<Box<Held>>,
     /// Positions that its PUBACK packets wait for, in order; those that are durable have left.
-    pub(crate) unacknowledged: VecDeque<Lsn>,
+    #[expect(clippy::box_collection, reason = "most connections have none, and it is four words")]
+    pub(crate) unacknowledged: Option<Box<VecDeque<Lsn>>>,
 }
 
 impl Connection {
