@@ -481,8 +481,10 @@ def test_b_20_groups_and_filters_count_apart(device, name):
         member.subscribe(fence)
     sender = device(name("s"))
     sender.publish(topic, "x")
+    # A message to a group may take a way by its owner's shard: it is no rival of the fence.
+    assert [member.payload() for member in members] == ["x"] * 3
     sender.publish(fence, "fence")
-    assert [member.until("fence") for member in members] == [["x"]] * 3
+    assert [member.until("fence") for member in members] == [[]] * 3
 
 
 def test_no_retained_messages_for_shared_subscriptions(device, name):
