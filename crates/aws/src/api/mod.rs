@@ -13,7 +13,7 @@ mod properties;
 mod publish;
 pub(crate) mod query;
 mod retained;
-mod route;
+pub(crate) mod route;
 mod shadow;
 mod throttle_next;
 mod topic;

@@ -6,12 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
 
 use super::operation::Route;
 use super::{ControlError, ControlErrorKind};
 use crate::api::Headers;
+pub(super) use crate::api::route::decode;
 use crate::registry::Attributes;
 
 /// Headers that are members.
@@ -230,17 +230,4 @@ pub(super) fn expect_version(input: &Input, version: u64) -> Result<(), ControlE
         }
         Some(_) | None => Ok(()),
     }
-}
-
-/// `text` with its escapes decoded once; `None` for a bad escape, for what is not UTF-8 and for
-/// a NUL.
-pub(super) fn decode(text: &str) -> Option<String> {
-    for digits in text.split('%').skip(1).map(str::as_bytes) {
-        let [high, low, ..] = digits else { return None };
-        if !high.is_ascii_hexdigit() || !low.is_ascii_hexdigit() {
-            return None;
-        }
-    }
-    let decoded = percent_decode_str(text).decode_utf8().ok()?;
-    (!decoded.contains('\0')).then(|| decoded.into_owned())
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use data_encoding::HEXLOWER;
 
-use super::record::{CertificateStatus, Thing as ThingRecord};
+use super::record::Thing as ThingRecord;
 use super::{Registry, named};
 use crate::policy::{Authority, Policy, Principal, Thing};
 
@@ -132,44 +132,26 @@ impl Registry {
         client_id: Option<&str>,
         unix_ms: u64,
     ) -> Result<Grant, Refused> {
+        self.standing(identity, unix_ms)?;
         match identity {
-            Identity::Certificate(id) => self.grant_certificate(id, client_id, unix_ms),
-            Identity::AccessKey(id) => self.grant_access_key(id, unix_ms),
+            Identity::Certificate(id) => self.grant_certificate(id, client_id),
+            Identity::AccessKey(id) => self.grant_access_key(id),
             Identity::User(name) => self.grant_user(name, client_id),
-            Identity::Authorizer(said) => grant_authorized(said, unix_ms),
+            Identity::Authorizer(said) => Ok(grant_authorized(said)),
             Identity::Anonymous => self.grant_anonymous(),
         }
     }
 
-    fn grant_certificate(
-        &self,
-        id: &[u8; 32],
-        client_id: Option<&str>,
-        unix_ms: u64,
-    ) -> Result<Grant, Refused> {
+    fn grant_certificate(&self, id: &[u8; 32], client_id: Option<&str>) -> Result<Grant, Refused> {
         let id = HEXLOWER.encode(id);
         let certificate = self.certificate(&id).ok_or(Refused::Unknown)?;
-        match certificate.status {
-            CertificateStatus::Active => {}
-            CertificateStatus::Inactive
-            | CertificateStatus::PendingTransfer
-            | CertificateStatus::RegisterInactive => return Err(Refused::Inactive),
-            CertificateStatus::Revoked => return Err(Refused::Revoked),
-            CertificateStatus::PendingActivation => return Err(Refused::PendingActivation),
-        }
         let facts = &certificate.facts;
-        if !(facts.not_before_unix_ms..=facts.not_after_unix_ms).contains(&unix_ms) {
-            return Err(Refused::Expired);
-        }
         let principal = Principal::Certificate(Box::new(facts.for_policies(&id)));
         Ok(self.grant_device(&format!("cert/{id}"), principal, id, client_id))
     }
 
     fn grant_user(&self, name: &str, client_id: Option<&str>) -> Result<Grant, Refused> {
-        let user = self.user(name).ok_or(Refused::Unknown)?;
-        if !user.is_active {
-            return Err(Refused::Inactive);
-        }
+        self.user(name).ok_or(Refused::Unknown)?;
         let principal = Principal::User(name.into());
         Ok(self.grant_device(&format!("user/{name}"), principal, name.to_owned(), client_id))
     }
@@ -264,14 +246,8 @@ impl Registry {
         }
     }
 
-    fn grant_access_key(&self, id: &str, unix_ms: u64) -> Result<Grant, Refused> {
+    fn grant_access_key(&self, id: &str) -> Result<Grant, Refused> {
         let key = self.access_key(id).ok_or(Refused::Unknown)?;
-        if !key.is_active {
-            return Err(Refused::Inactive);
-        }
-        if key.expires_unix_ms.is_some_and(|end| unix_ms >= end) {
-            return Err(Refused::Expired);
-        }
         let mut policies = Vec::new();
         self.collect(&format!("accesskey/{id}"), &mut policies);
         let is_free = !key.is_bound && !self.settings.binds_keys_without_policies;
@@ -306,17 +282,14 @@ impl Registry {
     }
 }
 
-fn grant_authorized(said: &Authorized, unix_ms: u64) -> Result<Grant, Refused> {
-    if said.disconnect_at_unix_ms.is_some_and(|end| unix_ms >= end) {
-        return Err(Refused::Expired);
-    }
-    Ok(Grant {
+fn grant_authorized(said: &Authorized) -> Grant {
+    Grant {
         principal: Principal::Unnamed,
         rights: Rights::Policies(said.policies.clone()),
         thing: None,
         exclusive_thing: false,
         principal_identifier: said.principal_id.clone(),
-    })
+    }
 }
 
 #[cfg(test)]
