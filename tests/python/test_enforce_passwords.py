@@ -51,7 +51,7 @@ def door(word="mqtts"):
 
 # Users
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def users(enforced):
     enforced.user("ann", "correct horse of ann", ALL)
     enforced.user("bob", "correct horse of bob",
