@@ -114,11 +114,9 @@ def test_selectors_narrow(http, fleet):
 
 
 def test_a_pace_is_kept_and_an_operation_aborted(http, fleet):
-    prefix, wires = fleet(30)
+    prefix, _ = fleet(30)
     begun = time.monotonic()
     operation = ask(http, match={"prefix": prefix}, ratePerSecond=2, jitter=0.5)
-    for one in wires[:1]:
-        assert one.read()[0] == w.DISCONNECT
     path = f"/bitts/v1/operations/{operation['operationId']}"
     wait_until(lambda: json.loads(http.get(path).body)["disconnected"] >= 3, "three are gone")
     assert time.monotonic() - begun > 0.5

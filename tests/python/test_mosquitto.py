@@ -72,7 +72,7 @@ def test_retained_message_of_pub_is_seen_over_http(start, mqtt, iot, name):
     topic = name("t")
     done(start("mosquitto_pub", "-t", topic, "-r", "-q", "1", "-m", "kept", version=mqtt))
     assert iot.get_retained_message(topic=topic)["payload"] == b"kept"
-    done(start("mosquitto_pub", "-t", topic, "-r", "-n", version=mqtt))
+    done(start("mosquitto_pub", "-t", topic, "-r", "-q", "1", "-n", version=mqtt))
     with pytest.raises(iot.exceptions.ResourceNotFoundException):
         iot.get_retained_message(topic=topic)
 
