@@ -1,11 +1,8 @@
 'use strict';
-// Shadows and direct messages with the AWS SDK for JavaScript v3, MQTT.js and the shadow clients of
-// AWS's IoT Device SDK v2, unmodified.
+// Shadows and direct messages with the AWS SDK for JavaScript v3 and MQTT.js, unmodified.
 
 const assert = require('node:assert/strict');
-const { fork } = require('node:child_process');
 const { once } = require('node:events');
-const path = require('node:path');
 const { after, before, test } = require('node:test');
 const mqtt = require('mqtt');
 const aws = require('@aws-sdk/client-iot-data-plane');
@@ -107,27 +104,3 @@ test('DM-1, DM-3, DM-4: a message to one client', async () => {
     }),
     aws.GatewayTimeoutException);
 });
-
-for (const [way, listener] of [['certificate', 'mqtts'], ['websocket', 'https']]) {
-  test(`the shadow client V2 of AWS's IoT Device SDK (${way})`, async () => {
-    const [clientId, thing] = [name('sdk'), name('thing')];
-    const port = Number(new URL(server.urls[listener]).port);
-    const options = JSON.stringify({ way, port, pki: server.pki, clientId, thing });
-    const device = fork(path.join(__dirname, 'shadow_device.cjs'), [options]);
-    try {
-      const [heard] = await soon(device, 'message');
-      assert.deepEqual(heard, {
-        missing: { code: 404, message: `No shadow exists with name: '${thing}'` },
-        updated: { version: 1, state: { desired: { color: 'red' } } },
-        delta: { color: 'red' },
-        got: { desired: { color: 'red' }, delta: { color: 'red' } },
-        conflict: 409,
-        deleted: 1,
-      });
-    } finally {
-      const ended = once(device, 'exit');
-      device.kill('SIGKILL');
-      await ended;
-    }
-  });
-}

@@ -144,8 +144,9 @@ fn pytest(steps: &mut Steps, place: &Place, args: &[&str]) {
 
 fn node(steps: &mut Steps, place: &Place) {
     let mut node = Command::new("node");
-    let files = ["clients", "tls", "enforce", "shadows"].map(|it| format!("js/{it}.test.cjs"));
-    node.args(["--test", "--test-reporter=tap"]).args(files).current_dir(&place.tests);
+    let files = ["clients", "tls", "enforce", "shadows", "device_sdk"];
+    node.args(["--test", "--test-reporter=tap"]).current_dir(&place.tests);
+    node.args(files.map(|it| format!("js/{it}.test.cjs")));
     node.env("BITTS", &place.bitts).env("NODE_PATH", place.deps.join("js/node_modules"));
     steps.command("clients: JavaScript", &mut node, Counting::Node);
 }
