@@ -20,15 +20,16 @@ def credentials(token=None):
     return auth.AwsCredentialsProvider.new_static("AKIDEXAMPLE", "SECRETEXAMPLE", token)
 
 
-def connection_of(server, how):
-    """(builders' suffix, arguments) of a way to connect."""
+def connection_of(server, how, certificate=None, signer=None):
+    """(builders' suffix, arguments) of a way to connect, as a device or a key of the server."""
     https, mqtts = server.addresses["https"][1], server.addresses["mqtts"][1]
     common = {"endpoint": "127.0.0.1", "ca_filepath": str(server.ca)}
-    files = {"cert_filepath": server.device.certificate, "pri_key_filepath": server.device.key}
     if how == "certificate":
+        held = certificate or server.device
+        files = {"cert_filepath": held.certificate, "pri_key_filepath": held.key}
         return "mtls_from_path", {**common, **files, "port": mqtts}
     if how == "websocket":
-        token = {"credentials_provider": credentials()}
+        token = {"credentials_provider": signer or credentials()}
     else:
         token = {"credentials_provider": credentials("TOKEN/EXAMPLE+=")}
     return "websockets_with_default_aws_signing", {
@@ -41,10 +42,10 @@ WAYS = ["certificate", "websocket", "websocket-token"]
 class Mqtt5:
     """The SDK's MQTT 5 client, started and connected."""
 
-    def __init__(self, server, how, client_id):
+    def __init__(self, server, how, client_id, **identity):
         self.messages, self.ends = queue.Queue(), queue.Queue()
         self.connack, self.stopped = Future(), Future()
-        builder, arguments = connection_of(server, how)
+        builder, arguments = connection_of(server, how, **identity)
         self.client = getattr(mqtt5_client_builder, builder)(
             on_publish_received=lambda event: self.messages.put(event.publish_packet),
             on_lifecycle_connection_success=self._on_success,
@@ -78,6 +79,19 @@ class Mqtt5:
     def stop(self):
         self.client.stop()
         self.stopped.result(SECONDS)
+
+
+class Mqtt311:
+    """The SDK's MQTT 3.1.1 connection, connected."""
+
+    def __init__(self, server, how, client_id, **identity):
+        builder, arguments = connection_of(server, how, **identity)
+        self.client = getattr(mqtt_connection_builder, builder)(
+            client_id=client_id, clean_session=True, keep_alive_secs=30, **arguments)
+        self.client.connect().result(SECONDS)
+
+    def stop(self):
+        self.client.disconnect().result(SECONDS)
 
 
 @pytest.fixture
