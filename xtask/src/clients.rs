@@ -144,7 +144,7 @@ fn pytest(steps: &mut Steps, place: &Place, args: &[&str]) {
 
 fn node(steps: &mut Steps, place: &Place) {
     let mut node = Command::new("node");
-    let files = ["clients", "tls", "enforce", "shadows", "device_sdk"];
+    let files = ["clients", "tls", "enforce", "shadows", "operations", "device_sdk"];
     node.args(["--test", "--test-reporter=tap"]).current_dir(&place.tests);
     node.args(files.map(|it| format!("js/{it}.test.cjs")));
     node.env("BITTS", &place.bitts).env("NODE_PATH", place.deps.join("js/node_modules"));
