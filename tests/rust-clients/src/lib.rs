@@ -1,11 +1,14 @@
 //! The server under test, for clients in Rust: the binary itself, on free ports, one for each test.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aws_sdk_iotdataplane::Client;
+use aws_sdk_iotdataplane::config::retry::RetryConfig;
 use aws_sdk_iotdataplane::config::{Credentials, Region};
 use aws_smithy_http_client::Builder;
 use rustls::pki_types::pem::PemObject as _;
@@ -143,6 +146,17 @@ impl Server {
         port.parse().expect("a number")
     }
 
+    /// Makes the next call of an operation throttle.
+    pub fn throttle(&self, operation: &str) {
+        let path = format!("/bitts/v1/throttle?calls=1&operation={operation}");
+        let mut stream = TcpStream::connect(self.address("http")).expect("a connection");
+        let request = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("room");
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).expect("an answer");
+        assert_eq!(&status, b"HTTP/1.1 200");
+    }
+
     /// TLS with a device certificate, made by `bitts certificate create`, that trusts its CA only.
     pub fn tls(&self) -> ClientConfig {
         let path = |name: &str| self.folder.path().join(name);
@@ -170,15 +184,24 @@ impl Server {
 
     /// The same with a key, and a session token where it is temporary.
     pub fn iot_as(&self, key: &Key, token: Option<&str>) -> Client {
+        Client::from_conf(self.config(key, token).build())
+    }
+
+    /// The same without retries, which would spend what a test arranged.
+    pub fn iot_once(&self, key: Option<&Key>) -> Client {
+        let any = Key { id: "AKIDEXAMPLE".to_owned(), secret: "SECRET".to_owned() };
+        let config = self.config(key.unwrap_or(&any), None);
+        Client::from_conf(config.retry_config(RetryConfig::disabled()).build())
+    }
+
+    fn config(&self, key: &Key, token: Option<&str>) -> aws_sdk_iotdataplane::config::Builder {
         let token = token.map(str::to_owned);
-        let config = aws_sdk_iotdataplane::Config::builder()
+        aws_sdk_iotdataplane::Config::builder()
             .behavior_version_latest()
             .endpoint_url(format!("http://{}", self.address("http")))
             .region(Region::new("us-east-1"))
             .credentials_provider(Credentials::new(&key.id, &key.secret, token, None, "test"))
             .http_client(Builder::new().build_http())
-            .build();
-        Client::from_conf(config)
     }
 }
 
