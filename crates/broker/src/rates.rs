@@ -11,6 +11,10 @@ use crate::shard::Map;
 use crate::slot::NameKey;
 use crate::time::Moment;
 
+/// Messages that an update of a shadow counts as: itself and the three that the service may publish
+/// about it. One fits into every rate of the account, however low.
+pub(crate) const PUBLISHES_OF_A_SHADOW_UPDATE: u32 = 4;
+
 /// The rates of one server, each a second; 0 is no limit. Default none.
 #[derive(Clone, Debug, Default)]
 pub struct Rates {
@@ -18,7 +22,9 @@ pub struct Rates {
     pub connect_requests: u32,
     /// CONNECT packets with one Client Identifier. As above.
     pub connect_requests_per_client_id: u32,
-    /// Messages accepted, from MQTT and HTTP. Above: dropped and not acknowledged, HTTP 429.
+    /// Messages accepted, from MQTT and HTTP; an update of a shadow counts as
+    /// [`PUBLISHES_OF_A_SHADOW_UPDATE`]. Above: dropped and not acknowledged, HTTP 429; an update is
+    /// rejected with 429.
     pub inbound_publish_requests: u32,
     /// Messages delivered to all clients. Above: QoS 0 is dropped, QoS 1 and 2 wait.
     pub outbound_publish_requests: u32,
@@ -180,13 +186,25 @@ pub struct AccountRates {
 impl AccountRates {
     /// Counts one use if it fits; 0 for `per_second` is no limit.
     pub fn take(&self, which: AccountRate, now: Moment, per_second: u32) -> bool {
+        self.take_some(which, now, per_second, 1)
+    }
+
+    /// Counts `count` uses if they fit, all or none.
+    pub(crate) fn take_some(
+        &self,
+        which: AccountRate,
+        now: Moment,
+        per_second: u32,
+        count: u32,
+    ) -> bool {
         let Some(window) = self.windows.get(which as usize).filter(|_| per_second > 0) else {
             return true;
         };
         let second = second_of(now) << 32;
         let next = |held: u64| {
             let used = if held & !0xFFFF_FFFF == second { held & 0xFFFF_FFFF } else { 0 };
-            (used < u64::from(per_second)).then_some(second | (used + 1))
+            let after = used + u64::from(count);
+            (after <= u64::from(per_second)).then_some(second | after)
         };
         window.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
@@ -245,5 +263,14 @@ mod tests {
             assert!(names.take(now, NameKey(2), 2), "another name has its own");
             assert!(account.take(AccountRate::Connect, now, 2), "another rate has its own");
         }
+    }
+
+    #[test]
+    fn what_does_not_fit_as_a_whole_counts_nothing() {
+        let account = AccountRates::default();
+        let take = |count| account.take_some(AccountRate::InboundPublish, Moment(0), 5, count);
+        assert!(take(3));
+        assert!(!take(3));
+        assert!(take(2));
     }
 }

@@ -405,6 +405,57 @@ fn a_thing_has_its_rate() {
     assert_eq!(statuses(&mut machine, "T", 1), [404]);
 }
 
+/// data-plane-http §10: an update counts as four messages of the account, through every door; a
+/// get counts as the one that asks for it, and over HTTP as none.
+#[test]
+fn an_update_counts_as_four_publishes() {
+    let rates = Rates { inbound_publish_requests: 10, ..Rates::default() };
+    let mut machine = Machine::new(Options { rates, shards: 2, ..Options::default() });
+    let (mut watcher, mut asker) = watched(&mut machine);
+    let update = |machine: &mut Machine, path: &str| {
+        http(machine, "POST", path, "", br#"{"state":{}}"#).expect("an answer").0
+    };
+    let door = "/topics/$aws/things/T/shadow/update";
+    assert_eq!(update(&mut machine, "/things/T/shadow"), 200);
+    assert_eq!(update(&mut machine, door), 200);
+    assert_eq!(http(&mut machine, "GET", "/things/T/shadow", "", b"").expect("it").0, 200);
+    assert_eq!(update(&mut machine, "/things/U/shadow"), 429, "eight of ten are used");
+    watcher.messages(&mut machine);
+    for (operation, last) in [("get", "get/accepted"), ("update", "update/rejected")] {
+        let publish = asker.publish(&format!("$aws/things/T/shadow/{operation}"), b"{}", 1);
+        asker.send(&mut machine, &publish);
+        let messages = watcher.messages(&mut machine);
+        let rejected = published(&messages, last).expect("an answer");
+        assert!(rejected["code"].is_null() || rejected["code"] == 429, "{rejected}");
+    }
+    machine.advance(1_000);
+    assert_eq!([(); 3].map(|()| update(&mut machine, "/things/T/shadow")), [200, 200, 429]);
+    machine.advance(1_000);
+    let publish = asker.publish("$aws/things/T/shadow/update", br#"{"state":{}}"#, 1);
+    asker.send(&mut machine, &publish);
+    watcher.messages(&mut machine);
+    // The third is published, which makes nine, and refused as a request; then nothing is left.
+    assert_eq!([(); 2].map(|()| update(&mut machine, door)), [200, 200]);
+    let messages = watcher.messages(&mut machine);
+    assert_eq!(published(&messages, "update/rejected").expect("a refusal")["code"], 429);
+    assert_eq!([(); 2].map(|()| update(&mut machine, door)), [200, 429]);
+}
+
+/// However low the account's rate is, a shadow can be updated once a second.
+#[test]
+fn one_update_fits_into_every_rate() {
+    let rates = Rates { inbound_publish_requests: 1, ..Rates::default() };
+    let mut machine = Machine::new(Options { rates, ..Options::default() });
+    let (mut watcher, mut asker) = watched(&mut machine);
+    for version in 1..=3 {
+        let publish = asker.publish("$aws/things/T/shadow/update", br#"{"state":{}}"#, 1);
+        asker.send(&mut machine, &publish);
+        let messages = watcher.messages(&mut machine);
+        assert_eq!(published(&messages, "accepted").expect("an answer")["version"], version);
+        machine.advance(1_000);
+    }
+}
+
 /// What does not fit into the server's bounds is refused, and a delete makes room.
 #[test]
 fn shadows_have_a_bound_in_bytes() {

@@ -21,6 +21,7 @@ use crate::command::Reply;
 use crate::input::ReplyId;
 use crate::message::NewMessage;
 use crate::outbox::Outbox;
+use crate::rates::{AccountRate, PUBLISHES_OF_A_SHADOW_UPDATE};
 use crate::record::{Lsn, Record};
 use crate::shard::Shard;
 use crate::time::{Moment, Now};
@@ -132,7 +133,8 @@ impl Shard {
         out: &mut Outbox,
     ) {
         let then = Then::Tell(asker);
-        let waiting = match self.carry_out(now, request) {
+        // The request was counted as it was published.
+        let waiting = match self.carry_out(now, request, PUBLISHES_OF_A_SHADOW_UPDATE - 1) {
             Ok(accepted) => {
                 let messages = self.messages(request, &accepted, true);
                 Waiting { gate: accepted.gate, messages, then }
@@ -158,7 +160,7 @@ impl Shard {
             // Only an update has a body.
             request.payload = Bytes::new();
         }
-        let waiting = match self.carry_out(now, &request) {
+        let waiting = match self.carry_out(now, &request, PUBLISHES_OF_A_SHADOW_UPDATE) {
             Ok(accepted) => {
                 let is_update = request.operation == ShadowOperation::Update;
                 let messages = self.messages(&request, &accepted, is_update);
@@ -187,18 +189,26 @@ impl Shard {
         self.answer_when_durable(now, Waiting { gate: None, messages: Vec::new(), then }, out);
     }
 
-    fn carry_out(&mut self, now: Now, request: &ShadowRequest) -> Result<Accepted, Rejection> {
+    /// `publishes`: what an update counts as besides what was counted already.
+    fn carry_out(
+        &mut self,
+        now: Now,
+        request: &ShadowRequest,
+        publishes: u32,
+    ) -> Result<Accepted, Rejection> {
         let limits = self.limits.shadow();
         let (id, payload, seconds) = (&request.id, &request.payload, now.unix_ms / 1_000);
         let refused = |error| Rejection::unread(error, payload, &limits);
         let key = self.placement.key_of(id.thing());
         let per_second = self.rates.shadow_requests_per_thing;
+        let is_update = request.operation == ShadowOperation::Update;
         if self.reserved.answers.bytes() >= self.limits.shadow_answer_bytes_max
             || !self.reserved.rates.take(now.moment, key, per_second)
+            || (is_update && !self.updates_in_time(now, publishes))
         {
             return Err(refused(ShadowError::TooManyRequests));
         }
-        if self.is_disk_full && request.operation == ShadowOperation::Update {
+        if self.is_disk_full && is_update {
             return Err(refused(ShadowError::Unavailable));
         }
         let mut shadow = self.reserved.shadows.read(id).map_err(|error| {
@@ -213,13 +223,22 @@ impl Shard {
             ShadowOperation::Delete => Accepted::read(shadow.delete(payload, seconds, &limits)?),
         };
         let state = Bytes::from(shadow.encode());
-        let is_update = request.operation == ShadowOperation::Update;
         if is_update && self.reserved.shadows.bytes + state.len() > self.limits.shadow_bytes_max {
             return Err(refused(ShadowError::TooManyRequests));
         }
         let forget_at = if is_update { None } else { Some(self.forget_later(now, id)) };
         accepted.gate = Some(self.keep_shadow(id, state, forget_at));
         Ok(accepted)
+    }
+
+    /// Whether the account publishes no more often than it may, with an update.
+    fn updates_in_time(&self, now: Now, publishes: u32) -> bool {
+        let per_second = match self.rates.inbound_publish_requests {
+            0 => 0,
+            rate => rate.max(PUBLISHES_OF_A_SHADOW_UPDATE),
+        };
+        let (which, account) = (AccountRate::InboundPublish, self.interest.account());
+        account.take_some(which, now.moment, per_second, publishes)
     }
 
     fn keep_shadow(&mut self, id: &ShadowId, state: Bytes, forget_at: Option<Moment>) -> Lsn {
