@@ -206,12 +206,9 @@ async fn odd_names_are_found() {
     }
     let mut pages = iot.list_retained_messages().max_results(5).into_paginator().items().send();
     let mut seen = 0;
-    let turn = async {
-        while pages.next().await.transpose().expect("an entry").is_some() {
-            seen += 1
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), turn).await.expect("an end");
+    while pages.next().await.transpose().expect("an entry").is_some() {
+        seen += 1;
+    }
     assert_eq!(seen, table["topics"].as_array().expect("topics").len());
 }
 
