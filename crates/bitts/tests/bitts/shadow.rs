@@ -56,7 +56,7 @@ fn a_shadow_is_watched() {
     let address = served.address("mqtt").to_string();
     let watch = ["shadow", "watch", "lamp", "--name", "s", "--mqtt", &address, "--client-id", "w"];
     let mut command = bitts(&watch);
-    command.args(["--count", "3", "--output", "json"]);
+    command.args(["--count", "7", "--output", "json"]);
     let mut child = command.stdout(Stdio::piped()).spawn().expect("it runs");
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
     let served = in_time("it subscribes", move || {
@@ -69,19 +69,28 @@ fn a_shadow_is_watched() {
     });
     done(&served, &["shadow", "update", "lamp", "--name", "s", "--desired", r#"{"led":"on"}"#]);
     done(&served, &["shadow", "update", "lamp", "--desired", r#"{"led":"other"}"#]);
-    // A delete over HTTP publishes nothing.
     done(&served, &["publish", "$aws/things/lamp/shadow/name/s/delete", ""]);
+    let again = ["shadow", "update", "lamp", "--name", "s", "--desired", r#"{"led":"on"}"#];
+    done(&served, &again);
+    // A deletion over HTTP is published nowhere: what is next tells of it.
+    done(&served, &["shadow", "delete", "lamp", "--name", "s"]);
+    done(&served, &again);
     let read = move || {
         let text: Vec<String> = lines.by_ref().map(|line| line.expect("readable")).collect();
         (text, child.wait().expect("it is waited for"))
     };
-    let (text, status) = in_time("three messages", read);
+    let (text, status) = in_time("seven messages", read);
     assert!(status.success());
     let events: Vec<Value> =
         text.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let names: Vec<&Value> = events.iter().map(|event| &event["event"]).collect();
-    assert_eq!(names, ["update/delta", "update/documents", "delete/accepted"]);
+    let update = ["update/delta", "update/documents"];
+    assert_eq!(names, [&update[..], &["delete/accepted"], &update, &update].concat());
     assert_eq!(events[0]["message"]["state"], json!({ "led": "on" }));
+    let told: Vec<_> = [&events[4], &events[6]]
+        .map(|it| (&it["message"]["previous"], &it["message"]["current"]["version"]))
+        .into();
+    assert_eq!(told, [(&Value::Null, &json!(3)), (&Value::Null, &json!(5))]);
 }
 
 #[test]
