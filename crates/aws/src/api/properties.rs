@@ -4,8 +4,10 @@
 //! Contract §8.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use data_encoding::BASE64;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serializer};
 
 /// Bytes of all names and values together.
@@ -29,12 +31,12 @@ pub(super) fn decode(encoded: &str) -> Result<Vec<(String, String)>, &'static st
     }
     let json = BASE64.decode(encoded.as_bytes()).or(Err("The user properties are not base64"))?;
     let json = serde_json::from_slice(&json).map_or(json, String::into_bytes);
-    let objects: Vec<BTreeMap<String, String>> = serde_json::from_slice(&json)
+    let objects: Vec<Pairs> = serde_json::from_slice(&json)
         .or(Err("The user properties are not a JSON array of objects of strings"))?;
-    if objects.iter().any(|object| object.len() != 1) {
+    if objects.iter().any(|Pairs(pairs)| pairs.len() != 1) {
         return Err("Each user property is an object with one key");
     }
-    let properties: Vec<_> = objects.into_iter().flatten().collect();
+    let properties: Vec<_> = objects.into_iter().flat_map(|Pairs(pairs)| pairs).collect();
     if properties.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>()
         > USER_PROPERTIES_BYTES_MAX
     {
@@ -44,6 +46,33 @@ pub(super) fn decode(encoded: &str) -> Result<Vec<(String, String)>, &'static st
         return Err("The user properties contain a NUL");
     }
     Ok(properties)
+}
+
+/// The members of an object of strings, also those whose name is there twice.
+struct Pairs(Vec<(String, String)>);
+
+impl<'de> Deserialize<'de> for Pairs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(PairsVisitor)
+    }
+}
+
+struct PairsVisitor;
+
+impl<'de> Visitor<'de> for PairsVisitor {
+    type Value = Pairs;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of strings")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Pairs, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some(pair) = members.next_entry()? {
+            pairs.push(pair);
+        }
+        Ok(Pairs(pairs))
+    }
 }
 
 /// The encoded form as a member of a JSON object; absent and null are none.
@@ -103,6 +132,7 @@ mod tests {
     fn other_shapes_are_refused() {
         for json in [
             r#"[{"name":"a","value":"b"}]"#,
+            r#"[{"a":"b","a":"b"}]"#,
             "[{}]",
             r#"{"a":"b"}"#,
             r#"[{"a":1}]"#,

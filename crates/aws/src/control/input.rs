@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::operation::Route;
-use super::{ControlError, ControlErrorKind};
+use super::{ControlError, ControlErrorKind, body};
 use crate::api::Headers;
 pub(super) use crate::api::route::decode;
 use crate::registry::Attributes;
@@ -62,8 +62,9 @@ impl Input {
         let body = if body.is_empty() {
             Map::new()
         } else {
-            let not_json = |_| ControlError::invalid("The body is not a JSON object");
-            serde_json::from_slice(body).map_err(not_json)?
+            let not_json =
+                |_| ControlError::invalid("The body is not a JSON object with each name once");
+            body::read(body).map_err(not_json)?
         };
         Ok(Self { texts, body: Members(body) })
     }

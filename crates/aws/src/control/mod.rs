@@ -9,6 +9,7 @@ mod attachment;
 mod authority;
 mod authorization;
 mod authorizer;
+mod body;
 mod certificate;
 mod credential;
 mod error;
