@@ -3,9 +3,11 @@
 //! `spec/*.toml` lists the statements; code and tests cite them, `[MQTT-3.1.4-3]` for 5.0 and
 //! `[MQTT3-3.1.4-3]` for 3.1.1. A statement that binds the server needs a test that cites it, or a
 //! reason why it cannot show here. `docs/conformance.md` is the same list for readers, and has to
-//! be current.
+//! be current. So has `docs/fidelity.md`, which lists what AWS IoT Core does ([`fidelity`]).
 
 mod citations;
+mod fidelity;
+mod fidelity_page;
 mod page;
 mod statements;
 
@@ -15,8 +17,9 @@ use crate::steps::say;
 use citations::{Citation, Kind};
 use statements::{Standard, Statement};
 
-/// Where the generated page stands, from the root.
+/// Where the generated pages stand, from the root.
 const PAGE: &str = "docs/conformance.md";
+const FIDELITY_PAGE: &str = "docs/fidelity.md";
 
 /// A statement with the files that cite it, each once and in order.
 struct Row<'a> {
@@ -33,22 +36,36 @@ impl Row<'_> {
     }
 }
 
-/// Every gap, every citation of a statement that does not exist, and a page that is not current.
+/// Every gap, every citation of a statement that does not exist, every behaviour without a test, and
+/// each page that is not current.
 pub(crate) fn check(root: &Path) -> Vec<String> {
-    examine(root, |page| match std::fs::read_to_string(root.join(PAGE)) {
+    examine(root, |place, page| match std::fs::read_to_string(root.join(place)) {
         Ok(found) if found == page => None,
-        Ok(_) | Err(_) => Some(format!("{PAGE}: not current: cargo xtask spec --write")),
+        Ok(_) | Err(_) => Some(format!("{place}: not current: cargo xtask spec --write")),
     })
 }
 
-/// Writes the page, and gives what [`check`] gives.
+/// Writes the pages, and gives what [`check`] gives.
 pub(crate) fn write(root: &Path) -> Vec<String> {
-    examine(root, |page| {
-        std::fs::write(root.join(PAGE), page).err().map(|error| format!("{PAGE}: {error}"))
+    examine(root, |place, page| {
+        std::fs::write(root.join(place), page).err().map(|error| format!("{place}: {error}"))
     })
 }
 
-fn examine(root: &Path, on_page: impl Fn(&str) -> Option<String>) -> Vec<String> {
+fn examine(root: &Path, on_page: impl Fn(&str, &str) -> Option<String>) -> Vec<String> {
+    let mut findings = conformance(root, &on_page);
+    match fidelity::read(root) {
+        Ok(list) => {
+            say(&format!("{}\n", fidelity_page::sentence(&list)));
+            findings.extend(list.findings(root));
+            findings.extend(on_page(FIDELITY_PAGE, &fidelity_page::render(&list)));
+        }
+        Err(why) => findings.push(why),
+    }
+    findings
+}
+
+fn conformance(root: &Path, on_page: impl Fn(&str, &str) -> Option<String>) -> Vec<String> {
     let (standards, citations) = match statements::read(root).and_then(|standards| {
         let citations = citations::scan(root)?;
         Ok((standards, citations))
@@ -64,7 +81,7 @@ fn examine(root: &Path, on_page: impl Fn(&str) -> Option<String>) -> Vec<String>
         findings.extend(contradictions(standard, &rows));
         tables.push((standard, rows));
     }
-    findings.extend(on_page(&page::render(&tables)));
+    findings.extend(on_page(PAGE, &page::render(&tables)));
     findings
 }
 
