@@ -60,6 +60,10 @@ class Enforced(Server):
             log.write(line(["accessKey", TEMPORARY.id, {
                 "secret": TEMPORARY.secret, "sessionToken": TEMPORARY.token, "isActive": True}]))
 
+    def restart(self):
+        super().restart()
+        self.plane = control_plane(self.endpoint, *self.admin)
+
     def _key(self, made):
         self.secrets.append(made["secretAccessKey"])
         return Key((made["accessKeyId"], made["secretAccessKey"]))

@@ -34,14 +34,21 @@ class Server:
     def __init__(self, *flags):
         self.folder = tempfile.TemporaryDirectory(prefix="bitts-")
         folder = pathlib.Path(self.folder.name)
-        self.prepare(folder)
-        ready = folder / "ready.json"
+        self.flags = flags
         self.log_path = folder / "log"
-        with open(self.log_path, "wb") as log:
+        self.prepare(folder)
+        self._start(folder)
+        self.pki = folder / "bitts-data" / "pki"
+        self.ca = self.pki / "ca.pem"
+
+    def _start(self, folder):
+        ready = folder / "ready.json"
+        ready.unlink(missing_ok=True)
+        with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(
                 [BINARY, "serve", *self.KEEPS, "--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0",
                  "--mqtts", "127.0.0.1:0", "--https", "127.0.0.1:0",
-                 "--ready-file", ready, *flags],
+                 "--ready-file", ready, *self.flags],
                 cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         wait_until(lambda: ready.exists() or self.process.poll() is not None, "the ready file")
         assert self.process.poll() is None, f"the server ended: {self.log()}"
@@ -51,8 +58,15 @@ class Server:
         self.http = self.addresses["http"]
         self.endpoint = "http://{}:{}".format(*self.http)
         self.https_endpoint = "https://{}:{}".format(*self.addresses["https"])
-        self.pki = folder / "bitts-data" / "pki"
-        self.ca = self.pki / "ca.pem"
+
+    def kill(self):
+        """SIGKILL, as the power would."""
+        self.process.kill()
+        self.process.wait()
+
+    def restart(self):
+        """The next process in the same folder, on new ports."""
+        self._start(pathlib.Path(self.folder.name))
 
     def prepare(self, folder):
         """What is in its folder before it starts."""

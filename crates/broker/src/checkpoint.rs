@@ -107,8 +107,13 @@ impl Shard {
             };
             let client_id = Arc::clone(&session.client_id);
             if owed == 0 {
-                let saved = session.saved();
+                let mut saved = session.saved();
+                let principal = saved.principal.take();
                 self.record(SLOT, Record::Session(Box::new(saved)));
+                if let Some(principal) = principal {
+                    let client_id = Arc::clone(&client_id);
+                    self.record(SLOT, Record::Principal { client_id, principal });
+                }
             }
             for one in self.saved_owed(at as u32, owed, left) {
                 owed = one.number + 1;

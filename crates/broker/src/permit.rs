@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bitts_aws::policy::{
     Action, ActionKind, Arn, Context, MqttConnection, Origin as PolicyOrigin, Request, ResourceKind,
 };
-use bitts_aws::registry::{Grant, Identity, Refused, Registry};
+use bitts_aws::registry::{Authorized, Grant, Identity, Refused, Registry};
 use bitts_mqtt::{Connect, ReasonCode};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -20,6 +20,7 @@ use crate::input::{Origin, Proof};
 use crate::needs::{Need, NeededAction, Needs};
 use crate::outbox::Outbox;
 use crate::reason::{Cause, Dropped};
+use crate::record::{SavedIdentity, SavedPrincipal};
 use crate::session::Transit;
 use crate::shard::Shard;
 use crate::slot::NameKey;
@@ -87,16 +88,50 @@ pub(crate) struct Access {
 }
 
 impl Access {
+    /// Nothing is allowed before [`Access::take`].
+    fn new(identity: Identity, client_id: &str, place: Place, registry: &Registry) -> Self {
+        Self {
+            identity,
+            grant: None,
+            connection: MqttConnection { client_id: client_id.to_owned(), thing: None },
+            origin: PolicyOrigin::new(place.source, place.local_port, place.is_secure),
+            place,
+            names_client: true,
+            generation: registry.generation(),
+            is_timed: false,
+            second: 0,
+            remembered: HashMap::default(),
+            ends: None,
+        }
+    }
+
+    /// What of it is kept.
+    pub(crate) fn saved(&self) -> SavedPrincipal {
+        let identity = match &self.identity {
+            Identity::Anonymous => SavedIdentity::Anonymous,
+            Identity::Certificate(id) => SavedIdentity::Certificate(*id),
+            Identity::AccessKey(id) => SavedIdentity::AccessKey(Arc::clone(id)),
+            Identity::User(name) => SavedIdentity::User(Arc::clone(name)),
+            Identity::Authorizer(said) => SavedIdentity::Authorizer {
+                principal_id: said.principal_id().into(),
+                documents: said.documents().to_vec(),
+            },
+        };
+        let Place { source, local_port, is_secure, .. } = self.place;
+        SavedPrincipal { identity, source, local_port, is_secure, names_client: self.names_client }
+    }
+
     /// `principalIdentifier` of lifecycle events.
     pub(crate) fn principal_identifier(&self) -> Option<&str> {
         self.grant.as_ref().map(|grant| grant.principal_identifier.as_str())
     }
 
     /// Whether a session that another client left is this one's too: a client id belongs to whom
-    /// policies let have it; where they let anybody, a session belongs to who made it.
+    /// policies let have it; where they let anybody, a session belongs to who made it, and one of
+    /// whom that is not known to nobody.
     pub(crate) fn owns(&self, session: Option<&Self>) -> bool {
         self.names_client
-            || session.is_none_or(|it| it.principal_identifier() == self.principal_identifier())
+            || session.is_some_and(|it| it.principal_identifier() == self.principal_identifier())
     }
 
     /// The thing that the client speaks for alone.
@@ -265,19 +300,8 @@ impl Shard {
             local_port: origin.target.port(),
             is_secure: origin.is_secure,
         };
-        let mut access = Access {
-            ends: ends(&identity, now, origin.is_websocket),
-            identity,
-            grant: None,
-            connection: MqttConnection { client_id: client_id.to_owned(), thing: None },
-            origin: PolicyOrigin::new(place.source, place.local_port, place.is_secure),
-            place,
-            names_client: true,
-            generation: registry.generation(),
-            is_timed: false,
-            second: now.unix_ms / 1_000,
-            remembered: HashMap::default(),
-        };
+        let ends = ends(&identity, now, origin.is_websocket);
+        let mut access = Access { ends, ..Access::new(identity, client_id, place, &registry) };
         access.take(Some(grant));
         let scope = registry.scope();
         let will_topic =
@@ -304,6 +328,38 @@ impl Shard {
         let principal = access.principal_identifier().unwrap_or_default();
         self.announce_connect_failed(now, client_id, principal, origin, out);
         Err(ReasonCode::NotAuthorized)
+    }
+
+    /// Who the client was that a process before this one had, with what it may do as policies are.
+    pub(crate) fn restored_access(
+        &self,
+        now: Now,
+        client_id: &str,
+        saved: SavedPrincipal,
+    ) -> Option<Access> {
+        let registry = &self.authority.as_ref()?.registry;
+        let identity = match saved.identity {
+            SavedIdentity::Anonymous => Identity::Anonymous,
+            SavedIdentity::Certificate(id) => Identity::Certificate(id),
+            SavedIdentity::AccessKey(id) => Identity::AccessKey(id),
+            SavedIdentity::User(name) => Identity::User(name),
+            SavedIdentity::Authorizer { principal_id, documents } => {
+                let limits = &registry.limits().policy;
+                let said = Authorized::new(principal_id.into(), documents, limits).ok()?;
+                Identity::Authorizer(Arc::new(said))
+            }
+        };
+        let place = Place {
+            client: self.placement.key_of(client_id),
+            source: saved.source,
+            local_port: saved.local_port,
+            is_secure: saved.is_secure,
+        };
+        let grant = registry.grant(&identity, Some(client_id), now.unix_ms).ok();
+        let mut access = Access::new(identity, client_id, place, registry);
+        access.names_client = saved.names_client;
+        access.take(grant);
+        Some(access)
     }
 
     /// Another registry: whoever is not good any more is put off at once, everything else is

@@ -219,6 +219,7 @@ impl Recovery {
             }
             Record::SessionAttached { .. } => self.attach(record),
             Record::SessionDetached { ref client_id, .. }
+            | Record::Principal { ref client_id, .. }
             | Record::WillDone { ref client_id, .. }
             | Record::Subscribed { ref client_id, .. }
             | Record::Unsubscribed { ref client_id, .. }
@@ -256,6 +257,7 @@ impl Recovery {
         session.keep_alive = keep_alive;
         session.version_number = version_number;
         session.identifier = identifier;
+        session.principal = None;
         session.will = will;
         session.detached = None;
     }
@@ -334,8 +336,13 @@ impl Recovered {
         };
         for session in &self.sessions {
             let client_id = &session.client_id;
-            let alone = SavedSession { owed: VecDeque::new(), ..session.clone() };
+            let owed = VecDeque::new();
+            let alone = SavedSession { owed, principal: None, ..session.clone() };
             records.push(Record::Session(Box::new(alone)));
+            records.extend(session.principal.as_ref().map(|principal| Record::Principal {
+                client_id: Arc::clone(client_id),
+                principal: principal.clone(),
+            }));
             for owed in &session.owed {
                 owed.message.iter().for_each(|message| keep(message, &mut records));
                 let (client_id, owed) = (Arc::clone(client_id), owed.clone());
@@ -370,6 +377,7 @@ impl SavedSession {
                 self.expiry = expiry;
                 self.will = self.will.take().filter(|_| will_pending);
             }
+            Record::Principal { principal, .. } => self.principal = Some(principal),
             Record::WillDone { .. } => self.will = None,
             Record::Subscribed { filter, options, identifier, .. } => {
                 self.subscriptions.insert(filter, SavedSubscription { options, identifier });

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bitts_aws::control::{Given, Input, NewCertificate, route};
-use bitts_aws::policy::{ArnScope, Policy, PolicyLimits};
+use bitts_aws::policy::{ArnScope, PolicyLimits};
 use bitts_aws::registry::{Authorized, Identity, Registry, RegistryLimits};
 use bitts_broker::command::{Command, Reply};
 use bitts_broker::{Dropped, NewMessage, Profile, Proof, ShardId};
@@ -41,14 +41,13 @@ fn proof(document: &str) -> Proof {
     proof_of("somebody", document)
 }
 
+fn authorized(principal: &str, document: &str) -> Authorized {
+    let documents = vec![document.into()];
+    Authorized::new(principal.to_owned(), documents, &PolicyLimits::default()).expect("a policy")
+}
+
 fn proof_of(principal: &str, document: &str) -> Proof {
-    let policy = Policy::parse("p", 1, document, &PolicyLimits::default()).expect("a policy");
-    Proof::Identity(Identity::Authorizer(Arc::new(Authorized {
-        principal_id: principal.to_owned(),
-        policies: vec![Arc::new(policy)],
-        disconnect_at_unix_ms: None,
-        refresh_at_unix_ms: None,
-    })))
+    Proof::Identity(Identity::Authorizer(Arc::new(authorized(principal, document))))
 }
 
 struct Client {
@@ -528,14 +527,8 @@ fn a_will_that_is_not_allowed_any_more_is_not_published() {
 #[test]
 fn an_authorizers_time_ends_the_connection() {
     let mut world = world();
-    let policy =
-        Policy::parse("p", 1, &document(&READ_ALL), &PolicyLimits::default()).expect("one");
-    let said = Authorized {
-        principal_id: "somebody".to_owned(),
-        policies: vec![Arc::new(policy)],
-        disconnect_at_unix_ms: Some(world.machine.now().unix_ms + 300_000),
-        refresh_at_unix_ms: None,
-    };
+    let end = Some(world.machine.now().unix_ms + 300_000);
+    let said = authorized("somebody", &document(&READ_ALL)).until(end);
     let proof = Proof::Identity(Identity::Authorizer(Arc::new(said)));
     let connect = Packet { client_id: "a".into(), ..Packet::new(Kind::Connect) };
     let client = world.connect_with(proof, connect);

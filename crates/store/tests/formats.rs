@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use bitts_broker::Now;
-use bitts_broker::record::Stage;
+use bitts_broker::record::{SavedIdentity, Stage};
 use bitts_store::disk::OsDisk;
 use bitts_store::{Opened, recover};
 
@@ -44,4 +44,25 @@ fn format_1_is_read() {
     let retained: Vec<_> = recovered.retained.iter().map(|message| &*message.topic).collect();
     assert_eq!(retained, ["state/1"]);
     assert_eq!(recovered.shadows.len(), 1);
+}
+
+/// One shard that asked who its clients are was killed with two connected: one by its certificate,
+/// through TLS and allowed any client id, one by its password and allowed this one.
+#[test]
+fn who_clients_are_is_read_of_format_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = OsDisk::open(&copy_of("format-1-principals", folder.path())).unwrap();
+    let (_, recovered): (Opened<OsDisk>, _) = recover(disk, Now::default()).unwrap();
+    let principals: Vec<_> = recovered
+        .sessions
+        .iter()
+        .filter_map(|session| Some((&*session.client_id, session.principal.as_deref()?)))
+        .collect();
+    let [("lamp", lamp), ("watched", watched)] = principals[..] else { panic!("{principals:?}") };
+    assert_eq!(lamp.identity, SavedIdentity::User("ann".into()));
+    assert_eq!((lamp.is_secure, lamp.names_client), (false, true));
+    let SavedIdentity::Certificate(id) = watched.identity else { panic!("{watched:?}") };
+    assert_eq!(id[..4], [0xed, 0xcf, 0x00, 0xe8]);
+    assert_eq!((watched.is_secure, watched.names_client), (true, false));
+    assert!(watched.source.is_loopback());
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use data_encoding::HEXLOWER;
 
 use super::record::Thing as ThingRecord;
-use super::{Registry, named};
+use super::{Authorized, Registry, named};
 use crate::policy::{Authority, Policy, Principal, Thing};
 
 /// The target that holds the policies of clients without any credential.
@@ -29,38 +29,6 @@ pub enum Identity {
     Authorizer(Arc<Authorized>),
     /// Not at all.
     Anonymous,
-}
-
-/// What a custom authorizer said.
-#[derive(Debug)]
-pub struct Authorized {
-    /// `principalId`.
-    pub principal_id: String,
-    /// `policyDocuments`, compiled.
-    pub policies: Vec<Arc<Policy>>,
-    /// When the connection ends, in milliseconds since 1970.
-    pub disconnect_at_unix_ms: Option<u64>,
-    /// When the authorizer is asked again, in milliseconds since 1970.
-    pub refresh_at_unix_ms: Option<u64>,
-}
-
-/// Two are equal if they say the same with the same compiled policies.
-impl PartialEq for Authorized {
-    fn eq(&self, other: &Self) -> bool {
-        let key = |it: &Self| (it.disconnect_at_unix_ms, it.refresh_at_unix_ms, it.policies.len());
-        self.principal_id == other.principal_id
-            && key(self) == key(other)
-            && self.policies.iter().zip(&other.policies).all(|(a, b)| Arc::ptr_eq(a, b))
-    }
-}
-
-impl Eq for Authorized {}
-
-impl std::hash::Hash for Authorized {
-    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.principal_id.hash(state);
-        self.disconnect_at_unix_ms.hash(state);
-    }
 }
 
 /// What an identity may do: its principal, its policies, its thing.
@@ -285,10 +253,10 @@ impl Registry {
 fn grant_authorized(said: &Authorized) -> Grant {
     Grant {
         principal: Principal::Unnamed,
-        rights: Rights::Policies(said.policies.clone()),
+        rights: Rights::Policies(said.policies().to_vec()),
         thing: None,
         exclusive_thing: false,
-        principal_identifier: said.principal_id.clone(),
+        principal_identifier: said.principal_id().to_owned(),
     }
 }
 

@@ -6,6 +6,7 @@
 //! randomness, no IO: times, ids and key material are arguments. [`Registry::grant`] says what an
 //! identity may do. Contract `control-plane-and-jobs.md` §2, `policies.md` §1 and §5.
 
+mod authorized;
 mod candidate;
 mod draft;
 mod grant;
@@ -25,8 +26,9 @@ use self::map::OrderedMap;
 use self::pairs::Pairs;
 use crate::policy::{ArnScope, Policy, PolicyLimits};
 
+pub use authorized::Authorized;
 pub use candidate::Candidate;
-pub use grant::{ANONYMOUS, Authorized, Grant, Identity, Refused, Rights};
+pub use grant::{ANONYMOUS, Grant, Identity, Refused, Rights};
 pub use record::{
     AccessKey, Attributes, Authorizer, CaCertificate, Certificate, CertificateFacts,
     CertificateStatus, PolicyRecord, PolicyVersion, Secret, Thing, ThingGroup, ThingType, User,

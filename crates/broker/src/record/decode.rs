@@ -3,6 +3,7 @@
 //! Reading is total, and takes only what this version writes: what is left over or out of range is
 //! a [`BadRecord`]. The bytes passed a checksum, so one means another version or a mistake.
 
+use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -13,7 +14,8 @@ use smallvec::SmallVec;
 use super::bytes::{BadRecord, Reader};
 use super::encode::{FORMAT, tag};
 use super::{
-    Gone, LogId, Record, SavedOwed, SavedSession, SavedSubscription, SavedWill, Stage, Taken,
+    Gone, LogId, Record, SavedIdentity, SavedOwed, SavedPrincipal, SavedSession, SavedSubscription,
+    SavedWill, Stage, Taken,
 };
 use crate::message::Message;
 use crate::reason::{Cause, Violation};
@@ -177,6 +179,9 @@ impl Parser<'_> {
                 at_unix_ms: self.reader.number()?,
                 will_pending: self.flag()?,
             },
+            tag::PRINCIPAL => {
+                Record::Principal { client_id, principal: Box::new(self.principal()?) }
+            }
             tag::ENDED => Record::SessionEnded { client_id },
             tag::WILL_DONE => Record::WillDone { client_id, published: None },
             tag::SUBSCRIBED => {
@@ -218,7 +223,7 @@ impl Parser<'_> {
         for _ in 0..self.reader.number()? {
             received.insert(self.reader.small()?);
         }
-        let owed = VecDeque::new();
+        let (owed, principal) = (VecDeque::new(), None);
         Ok(SavedSession {
             client_id,
             version,
@@ -227,10 +232,49 @@ impl Parser<'_> {
             version_number,
             identifier,
             detached,
+            principal,
             will,
             subscriptions,
             received,
             owed,
+        })
+    }
+
+    fn principal(&mut self) -> Result<SavedPrincipal, BadRecord> {
+        let flags = self.reader.byte()?;
+        if flags >> 2 != 0 {
+            return Err(self.reader.bad());
+        }
+        let source = self.reader.take()?;
+        let source = if let Ok(octets) = <[u8; 4]>::try_from(source) {
+            IpAddr::from(octets)
+        } else {
+            IpAddr::from(<[u8; 16]>::try_from(source).map_err(|_| self.reader.bad())?)
+        };
+        Ok(SavedPrincipal {
+            source,
+            local_port: self.reader.small()?,
+            identity: self.identity()?,
+            is_secure: flags & 1 != 0,
+            names_client: flags & 2 != 0,
+        })
+    }
+
+    fn identity(&mut self) -> Result<SavedIdentity, BadRecord> {
+        Ok(match self.reader.byte()? {
+            0 => SavedIdentity::Anonymous,
+            1 => SavedIdentity::Certificate(self.reader.array()?),
+            2 => SavedIdentity::AccessKey(self.name()?),
+            3 => SavedIdentity::User(self.name()?),
+            4 => {
+                let principal_id = self.reader.text()?.into();
+                let mut documents = Vec::new();
+                for _ in 0..self.reader.number()? {
+                    documents.push(self.name()?);
+                }
+                SavedIdentity::Authorizer { principal_id, documents }
+            }
+            _ => return Err(self.reader.bad()),
         })
     }
 
@@ -481,11 +525,36 @@ mod tests {
         }
     }
 
+    fn principals() -> impl Iterator<Item = Record> {
+        let (key, user): (Arc<str>, Arc<str>) = ("AKID".into(), "ann".into());
+        let documents = vec!["{}".into(), "".into()];
+        let identities = [
+            SavedIdentity::Anonymous,
+            SavedIdentity::Certificate([7; 32]),
+            SavedIdentity::AccessKey(key),
+            SavedIdentity::User(user),
+            SavedIdentity::Authorizer { principal_id: "token".into(), documents },
+        ];
+        let sources = ["192.0.2.1", "2001:db8::1"].map(|it| it.parse().unwrap());
+        let named = (0..).zip(identities).map(move |(number, identity)| SavedPrincipal {
+            identity,
+            source: sources[number % 2],
+            local_port: 65_535,
+            is_secure: number % 2 == 0,
+            names_client: number % 3 == 0,
+        });
+        let client_id: Arc<str> = "lamp".into();
+        named.map(move |principal| Record::Principal {
+            client_id: Arc::clone(&client_id),
+            principal: Box::new(principal),
+        })
+    }
+
     fn every_record() -> Vec<Record> {
         let client_id: Arc<str> = "lamp".into();
         let filter: Arc<str> = "$share/g/lamps/+".into();
         let (client, group) = (|| Arc::clone(&client_id), || Arc::clone(&filter));
-        vec![
+        let mut records = vec![
             Record::SessionAttached {
                 client_id: client(),
                 version: ProtocolVersion::V3_1_1,
@@ -527,7 +596,9 @@ mod tests {
             Record::Kept { message: message(LOG) },
             Record::Shadow { thing: "lamp".into(), shadow: None, state: "1".into() },
             Record::Shadow { thing: "lamp".into(), shadow: Some("x".into()), state: "".into() },
-        ]
+        ];
+        records.extend(principals());
+        records
     }
 
     fn every_unit() -> Vec<u8> {

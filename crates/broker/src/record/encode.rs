@@ -5,12 +5,16 @@
 //! process can read them. A message of the log is written once and named by its [`LogId`]
 //! elsewhere.
 
+use core::net::IpAddr;
 use std::sync::Arc;
 
 use bitts_mqtt::{ProtocolVersion, RetainHandling, SubscriptionOptions};
 
 use super::bytes::{put_bytes, put_number};
-use super::{Batch, Entry, Gone, LogId, Record, SavedOwed, SavedSession, SavedWill, Stage, Taken};
+use super::{
+    Batch, Entry, Gone, LogId, Record, SavedIdentity, SavedOwed, SavedPrincipal, SavedSession,
+    SavedWill, Stage, Taken,
+};
 use crate::message::Message;
 use crate::reason::Cause;
 use crate::slot::ShardId;
@@ -41,6 +45,7 @@ pub(super) mod tag {
     pub(in crate::record) const SESSION: u8 = 19;
     pub(in crate::record) const KEPT: u8 = 20;
     pub(in crate::record) const SHADOW: u8 = 21;
+    pub(in crate::record) const PRINCIPAL: u8 = 22;
 }
 
 /// Writes a unit of one shard: what it took from others, then batches and entries in the order of
@@ -112,6 +117,7 @@ fn put_record(out: &mut Vec<u8>, now: Now, record: &Record) {
             put_client(out, tag::DETACHED, client_id);
             put_detached(out, *cause, *expiry, *at_unix_ms, *will_pending);
         }
+        Record::Principal { client_id, principal } => put_principal(out, client_id, principal),
         Record::SessionEnded { client_id } => put_client(out, tag::ENDED, client_id),
         Record::Gone(gone) => put_gone(out, gone),
         Record::WillDone { client_id, .. } => put_client(out, tag::WILL_DONE, client_id),
@@ -178,6 +184,34 @@ fn put_detached(out: &mut Vec<u8>, cause: Cause, expiry: u32, at_unix_ms: u64, w
     put_number(out, u64::from(expiry));
     put_number(out, at_unix_ms);
     out.push(u8::from(will_pending));
+}
+
+/// Where it came from, then who it is, each behind what kind it is of.
+fn put_principal(out: &mut Vec<u8>, client_id: &str, principal: &SavedPrincipal) {
+    put_client(out, tag::PRINCIPAL, client_id);
+    let SavedPrincipal { identity, source, local_port, is_secure, names_client } = principal;
+    out.push(u8::from(*is_secure) | u8::from(*names_client) << 1);
+    match source {
+        IpAddr::V4(address) => put_bytes(out, &address.octets()),
+        IpAddr::V6(address) => put_bytes(out, &address.octets()),
+    }
+    put_number(out, u64::from(*local_port));
+    match identity {
+        SavedIdentity::Anonymous => out.push(0),
+        SavedIdentity::Certificate(id) => {
+            out.push(1);
+            out.extend_from_slice(id);
+        }
+        SavedIdentity::AccessKey(id) => put_client(out, 2, id),
+        SavedIdentity::User(name) => put_client(out, 3, name),
+        SavedIdentity::Authorizer { principal_id, documents } => {
+            put_client(out, 4, principal_id);
+            put_number(out, documents.len() as u64);
+            for document in documents {
+                put_bytes(out, document.as_bytes());
+            }
+        }
+    }
 }
 
 fn put_numbered(out: &mut Vec<u8>, tag: u8, name: &str, number: u64) {

@@ -23,7 +23,9 @@ use crate::slot::{ShardId, ShardSet, Slot};
 pub use self::bytes::BadRecord;
 pub use self::decode::{Item, Sink, decode};
 pub use self::encode::{encode, encode_restart};
-pub use self::saved::{Gone, SavedOwed, SavedSession, SavedSubscription, SavedWill};
+pub use self::saved::{
+    Gone, SavedIdentity, SavedOwed, SavedPrincipal, SavedSession, SavedSubscription, SavedWill,
+};
 
 /// A position in what one shard handed to its store, rising by one with every batch.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -119,6 +121,13 @@ pub enum Record {
         identifier: u128,
         /// The Will that waits for the end of the connection.
         will: Option<Box<SavedWill>>,
+    },
+    /// Who the client is that is attached to the session; without it, nobody that policies know.
+    Principal {
+        /// Client Identifier.
+        client_id: Arc<str>,
+        /// Who it is, and where it came from.
+        principal: Box<SavedPrincipal>,
     },
     /// The session's connection ended.
     SessionDetached {

@@ -1,5 +1,6 @@
 //! Durable state as a whole: what records add up to.
 
+use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -27,6 +28,9 @@ pub struct SavedSession {
     pub identifier: u128,
     /// When and why its connection ended; absent while there is one.
     pub detached: Option<(u64, Cause)>,
+    /// Who its latest client is, where that was asked; not part of a
+    /// [`super::Record::Session`].
+    pub principal: Option<Box<SavedPrincipal>>,
     /// The Will that is to be published.
     pub will: Option<Box<SavedWill>>,
     /// By Topic Filter.
@@ -35,6 +39,42 @@ pub struct SavedSession {
     pub received: BTreeSet<u16>,
     /// What the client is owed, in order; not part of a [`super::Record::Session`].
     pub owed: VecDeque<SavedOwed>,
+}
+
+/// Who a session's client is: what its Will and its queue are decided by, and whom the session
+/// belongs to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SavedPrincipal {
+    /// How it proved who it is.
+    pub identity: SavedIdentity,
+    /// Its address.
+    pub source: IpAddr,
+    /// The listener's port.
+    pub local_port: u16,
+    /// Through TLS.
+    pub is_secure: bool,
+    /// What let it connect names client ids.
+    pub names_client: bool,
+}
+
+/// As [`bitts_aws::registry::Identity`], but without what a connection's time is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum SavedIdentity {
+    /// Nothing proved it.
+    Anonymous,
+    /// The SHA-256 of a certificate.
+    Certificate([u8; 32]),
+    /// An access key's id.
+    AccessKey(Arc<str>),
+    /// A user's name.
+    User(Arc<str>),
+    /// What a custom authorizer said.
+    Authorizer {
+        /// `principalId`.
+        principal_id: Box<str>,
+        /// `policyDocuments`.
+        documents: Vec<Arc<str>>,
+    },
 }
 
 /// A subscription.
@@ -108,6 +148,7 @@ impl SavedSession {
             version_number: 0,
             identifier: 0,
             detached: None,
+            principal: None,
             will: None,
             subscriptions: BTreeMap::new(),
             received: BTreeSet::new(),

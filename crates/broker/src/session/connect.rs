@@ -325,7 +325,15 @@ impl Shard {
             identifier: session.identifier,
             will,
         };
+        let access = session.access.as_deref();
+        let principal = access.map(|access| Record::Principal {
+            client_id: Arc::clone(&session.client_id),
+            principal: Box::new(access.saved()),
+        });
         self.record(slot, record);
+        if let Some(principal) = principal {
+            self.record(slot, principal);
+        }
     }
 
     fn connack<'a>(

@@ -33,6 +33,7 @@ impl Session {
             version_number: self.version_number,
             identifier: self.identifier,
             detached: detached.map(|cause| (self.changed_unix_ms, cause)),
+            principal: self.access.as_deref().map(|access| Box::new(access.saved())),
             will: self.will.as_deref().map(|will| Box::new(will.saved())),
             subscriptions: self.subscriptions.iter().map(subscription).collect(),
             received: self.inbound.as_ref().map(|held| held.identifiers()).unwrap_or_default(),
@@ -50,12 +51,14 @@ impl Shard {
         let SavedSession { client_id, version, expiry, detached, .. } = saved;
         let index = self.new_session(&client_id);
         let ended = detached.map_or(now.moment, |(at, _)| now.moment_of(at));
+        let access = saved.principal.and_then(|it| self.restored_access(now, &client_id, *it));
         let session = self.session(index);
         session.version = version;
         session.expiry = expiry;
         session.keep_alive = saved.keep_alive;
         session.version_number = saved.version_number;
         session.identifier = saved.identifier;
+        session.access = access.map(Box::new);
         session.is_recorded = true;
         session.cause = Some(detached.map_or(crate::Cause::ServerInitiated, |(_, cause)| cause));
         session.changed_unix_ms = detached.map_or(now.unix_ms, |(at, _)| at);

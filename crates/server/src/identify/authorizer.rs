@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
-use bitts_aws::policy::Policy;
 use bitts_aws::registry::{Authorized, Authorizer, Identity, Registry};
 use data_encoding::BASE64;
 use rustls::pki_types::SubjectPublicKeyInfoDer;
@@ -212,12 +211,7 @@ impl Authorizers {
         let remembered = self.remembered.lock().unwrap_or_else(PoisonError::into_inner);
         let known = remembered.get(digest).filter(|known| known.until > unix_ms)?;
         let Some(lasts) = known.lasts else { return Some(Arc::clone(&known.said)) };
-        Some(Arc::new(Authorized {
-            principal_id: known.said.principal_id.clone(),
-            policies: known.said.policies.clone(),
-            disconnect_at_unix_ms: Some(unix_ms + lasts),
-            refresh_at_unix_ms: known.said.refresh_at_unix_ms,
-        }))
+        Some(Arc::new(known.said.until(Some(unix_ms + lasts))))
     }
 
     fn remember(&self, digest: [u8; 32], said: &Arc<Authorized>, unix_ms: u64) {
@@ -261,42 +255,40 @@ fn read(answer: &[u8], registry: &Registry, unix_ms: u64) -> Result<Option<Autho
     if answer.policy_documents.len() > POLICIES_MAX {
         return Err(format!("more than {POLICIES_MAX} policyDocuments"));
     }
-    let mut policies = Vec::new();
-    for (number, document) in (1..).zip(answer.policy_documents) {
-        let text = match document {
-            Value::String(text) => text,
-            other => other.to_string(),
-        };
-        let policy = Policy::parse("policyDocuments", number, &text, &registry.limits().policy);
-        policies.push(Arc::new(policy.map_err(|error| error.to_string())?));
-    }
+    let text = |document| match document {
+        Value::String(text) => text.into(),
+        other => other.to_string().into(),
+    };
+    let documents: Vec<Arc<str>> = answer.policy_documents.into_iter().map(text).collect();
+    let limits = &registry.limits().policy;
+    let said = Authorized::new(answer.principal_id, documents, limits);
+    let mut said = said.map_err(|error| error.to_string())?;
     let at = |seconds: Option<u64>, what: &str| match seconds {
         None => Ok(None),
         Some(seconds) if SECONDS.contains(&seconds) => Ok(Some(unix_ms + seconds * 1_000)),
         Some(_) => Err(format!("{what} is from 300 to 86400")),
     };
-    Ok(Some(Authorized {
-        principal_id: answer.principal_id,
-        policies,
-        disconnect_at_unix_ms: at(answer.disconnect_after_in_seconds, "disconnectAfterInSeconds")?,
-        refresh_at_unix_ms: at(answer.refresh_after_in_seconds, "refreshAfterInSeconds")?,
-    }))
+    said.disconnect_at_unix_ms =
+        at(answer.disconnect_after_in_seconds, "disconnectAfterInSeconds")?;
+    said.refresh_at_unix_ms = at(answer.refresh_after_in_seconds, "refreshAfterInSeconds")?;
+    Ok(Some(said))
 }
 
 #[cfg(test)]
 mod tests {
+    use bitts_aws::policy::PolicyLimits;
+
     use super::*;
 
     /// A client that comes back after its time is not refused with what it was told then.
     #[test]
     fn each_connection_lasts_as_long_as_the_answer_says() {
         let authorizers = Authorizers::default();
-        let said = Arc::new(Authorized {
-            principal_id: "lamp".to_owned(),
-            policies: Vec::new(),
-            disconnect_at_unix_ms: Some(300_000),
-            refresh_at_unix_ms: Some(86_400_000),
-        });
+        let mut said =
+            Authorized::new("lamp".to_owned(), Vec::new(), &PolicyLimits::default()).unwrap();
+        said.disconnect_at_unix_ms = Some(300_000);
+        said.refresh_at_unix_ms = Some(86_400_000);
+        let said = Arc::new(said);
         authorizers.remember([7; 32], &said, 0);
         let ends = |now| authorizers.find(&[7; 32], now).map(|it| it.disconnect_at_unix_ms);
         assert_eq!(ends(1_000), Some(Some(301_000)));

@@ -206,7 +206,7 @@ fn who(caller: &Caller) -> String {
             Identity::Certificate(id) => format!("cert/{}", HEXLOWER.encode(id)),
             Identity::AccessKey(id) => format!("accesskey/{id}"),
             Identity::User(name) => format!("user/{name}"),
-            Identity::Authorizer(said) => format!("authorizer/{}", said.principal_id),
+            Identity::Authorizer(said) => format!("authorizer/{}", said.principal_id()),
             Identity::Anonymous => "anonymous".to_owned(),
         },
     }
