@@ -3,6 +3,7 @@
 `mqtt-broker.md` §1 and §4, `policies.md` §4 and §5, `control-plane-and-jobs.md` §3.
 """
 
+import datetime
 import http.client
 import json
 import queue
@@ -18,7 +19,7 @@ from awsiot import mqtt5_client_builder, mqtt_connection_builder
 import wire as w
 from control import ACCOUNT, document
 from device import Device
-from enforced import Authority, knock, sign, unsigned
+from enforced import Authority, Enforced, knock, sign, unsigned
 from server import BINARY, wait_until
 
 SECONDS = 10.0
@@ -607,6 +608,64 @@ def test_list_of_revoked_certificates(enforce, tmp_path):
     wait_until(lambda: server.log().count("the certificate stays as it was") > before + 1,
                "another warning")
     assert refuses(one) and not refuses(two)
+
+
+class Lenient(Enforced):
+    """It lets anybody in."""
+
+    KEEPS = ("--data-dir", "bitts-data", "--auth", "open")
+
+
+@pytest.fixture(params=[Enforced, Lenient], ids=["enforce", "open"])
+def kind(request):
+    return request.param
+
+
+def test_list_that_names_a_connected_certificate_ends_its_connections(kind, tmp_path):
+    """Of MQTT, of WebSocket and of HTTP, as a certificate made inactive does, and nobody else's."""
+    authority = Authority(tmp_path / "ca")
+    path = tmp_path / "list.pem"
+    path.write_text(authority.revoke())
+    server = kind("--tls-revoked", str(path))
+    one, two = authority.sign(server), authority.sign(server)
+    for certificate in (one, two):
+        certificate.register(ALL)
+    watching = Device(server, "watcher", way=two.way())
+    assert watching.subscribe("$aws/events/presence/disconnected/#") in (0, 1)
+    live, code = knock(server, one.way(), "live")
+    old, _ = knock(server, one.way(), "old", version=4)
+    socket, _ = knock(server, one.way("https", websocket=True), "socket")
+    other, _ = knock(server, two.way(), "other")
+    https = http.client.HTTPSConnection(*server.addresses["https"], context=one.context())
+    request = unsigned(server, "GET", "/connections/other")
+    assert code == 0 and server.send(request, client=https).status == 200
+
+    path.write_text(authority.revoke(one))
+    assert live.end() == socket.end() == 0x87 and old.end() is None
+    ended = [json.loads(watching.message().payload) for _ in range(3)]
+    assert {(it["clientId"], it["disconnectReason"]) for it in ended} == {
+        (word, "FORBIDDEN_ACCESS") for word in ("live", "old", "socket")}
+    assert other.is_alive() and watching.messages.empty()
+    assert server.send(request, client=https).status == (403 if kind is Enforced else 200)
+    watching.close()
+    assert server.stop() == 0
+
+
+def test_certificate_whose_time_is_over_keeps_the_connections_that_it_has(enforce, tmp_path):
+    """It opens none any more; whatever else changes."""
+    authority = Authority(tmp_path / "ca")
+    server = enforce()
+    until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=3)
+    one = authority.sign(server, dates=("20200101000000Z", until.strftime("%Y%m%d%H%M%SZ")))
+    one.register(ALL)
+    live, code = knock(server, one.way(), "live")
+    assert code == 0
+    wait_until(lambda: knock(server, one.way(), "late")[1] == 0x87, "the end of its time")
+    server.plane.create_thing(thingName="anything")
+    live.send(w.subscribe("t"))
+    assert live.read()[2][-1] == 1
+    live.send(w.publish("t", b"x", qos=1))
+    assert {live.read()[0] for _ in range(2)} == {w.PUBACK, w.PUBLISH}
 
 
 @pytest.mark.parametrize("content,why", [

@@ -66,6 +66,8 @@ pub enum Loss {
     NotReading,
     /// A packet was begun and not finished in time.
     PacketTooSlow,
+    /// Its client's certificate was revoked by its authority.
+    Revoked,
     /// Its unfinished packet is the largest of more than all clients together may have begun.
     UnreadBytes,
 }

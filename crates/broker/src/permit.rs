@@ -52,7 +52,7 @@ impl Authority {
 
     pub(crate) fn may_register(&self, certificate: &[u8; 32]) -> bool {
         let identity = Identity::Certificate(*certificate);
-        self.registry.standing(&identity, 0) == Err(Refused::Unknown)
+        self.registry.standing(&identity, None) == Err(Refused::Unknown)
             && self.registry.registering_authority(|_| true).is_some()
     }
 }
@@ -151,7 +151,7 @@ impl Access {
         if self.generation != registry.generation() {
             self.generation = registry.generation();
             let client_id = Some(self.connection.client_id.as_str());
-            self.take(registry.grant(&self.identity, client_id, now.unix_ms).ok());
+            self.take(registry.grant(&self.identity, client_id, None).ok());
         }
         if self.is_timed && self.second != second {
             self.remembered.clear();
@@ -292,7 +292,7 @@ impl Shard {
             Proof::Failed => return Err(ReasonCode::BadUserNameOrPassword),
         };
         let registry = Arc::clone(&authority.registry);
-        let grant = registry.grant(&identity, Some(client_id), now.unix_ms);
+        let grant = registry.grant(&identity, Some(client_id), Some(now.unix_ms));
         let grant = grant.map_err(|_| ReasonCode::NotAuthorized)?;
         let place = Place {
             client: self.placement.key_of(client_id),
@@ -331,12 +331,7 @@ impl Shard {
     }
 
     /// Who the client was that a process before this one had, with what it may do as policies are.
-    pub(crate) fn restored_access(
-        &self,
-        now: Now,
-        client_id: &str,
-        saved: SavedPrincipal,
-    ) -> Option<Access> {
+    pub(crate) fn restored_access(&self, client_id: &str, saved: SavedPrincipal) -> Option<Access> {
         let registry = &self.authority.as_ref()?.registry;
         let identity = match saved.identity {
             SavedIdentity::Anonymous => Identity::Anonymous,
@@ -355,7 +350,7 @@ impl Shard {
             local_port: saved.local_port,
             is_secure: saved.is_secure,
         };
-        let grant = registry.grant(&identity, Some(client_id), now.unix_ms).ok();
+        let grant = registry.grant(&identity, Some(client_id), None).ok();
         let mut access = Access::new(identity, client_id, place, registry);
         access.names_client = saved.names_client;
         access.take(grant);
@@ -372,7 +367,7 @@ impl Shard {
             .filter(|(_, session)| session.connection.is_some())
             .filter(|(_, session)| {
                 let access = session.access.as_ref();
-                access.is_none_or(|it| registry.standing(&it.identity, now.unix_ms).is_err())
+                access.is_none_or(|it| registry.standing(&it.identity, None).is_err())
             })
             .map(|(index, _)| index as u32)
             .collect();

@@ -265,6 +265,7 @@ impl Shard {
                 Cause::ClientInitiated
             }
             Loss::SaidClose => Cause::ConnectionLost,
+            Loss::Revoked => Cause::ForbiddenAccess,
             Loss::WebSocketBroken => Cause::ClientError(Violation::WebSocket),
         };
         self.end_connection(now, index, cause, out);

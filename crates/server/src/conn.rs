@@ -11,6 +11,7 @@ use mio::net::TcpStream;
 
 use crate::layers::Layers;
 use crate::proxy::{NotProxied, Preamble};
+use crate::tls::Revoked;
 use crate::write_buffer::{Spares, WriteBuffer};
 
 /// Bytes one read may bring, and with that the work one connection may cause in one turn.
@@ -121,6 +122,12 @@ impl Conn {
             pace: None,
             taken_at: now,
         }
+    }
+
+    /// Whether its client's certificate is revoked.
+    pub(crate) fn is_revoked(&self, revoked: &Revoked) -> bool {
+        let certificate = self.layers.as_ref().and_then(|layers| layers.certificate_der());
+        certificate.is_some_and(|certificate| revoked.names(certificate))
     }
 
     /// The address that counts against the limit on those that wait; while a proxy has not told it,

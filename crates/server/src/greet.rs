@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bitts_aws::registry::Identity;
 use bitts_broker::{
@@ -136,6 +137,10 @@ impl Worker {
         };
         match bitts_mqtt::decode(version, &frame) {
             Ok(Packet::Connect(connect)) => {
+                let revoked = Arc::clone(&self.mesh.revoked);
+                if self.conn(conn).is_some_and(|conn| conn.is_revoked(&revoked)) {
+                    return Greeted::Refused(Refusal::Revoked);
+                }
                 let owner = if connect.client_id.is_empty() {
                     self.id
                 } else {

@@ -51,7 +51,7 @@ pub use crate::registry::{AdminKey, AdminKeyError, RegistryError, create_admin_k
 use crate::registry::{Directory, Stored};
 pub use crate::storage::Durability;
 use crate::storage::{ShardStore, Storage, Writer};
-use crate::tls::Tls;
+use crate::tls::{Revoked, Tls};
 pub use crate::tls::{TlsError, TlsFiles};
 use crate::worker::{Listener, Parts, WAKER, Worker};
 pub use bitts_store::StoreError;
@@ -123,7 +123,7 @@ impl Server {
         let clock = if config.test_clock { Clock::movable() } else { Clock::new() };
         // Nothing listens before everything is known.
         let Foundation { mesh, polls, shards, writer, directory, identify } =
-            Foundation::lay(config, threads, clock)?;
+            Foundation::lay(config, threads, clock, tls.as_deref())?;
         let (identify, pending) = identify;
         let mqtt = listen_shared("mqtt", config.mqtt, count)?;
         let mqtts = listen_shared("mqtts", config.mqtts.filter(|_| tls.is_some()), count)?;
@@ -175,9 +175,15 @@ struct Foundation {
 }
 
 impl Foundation {
-    fn lay(config: &Config, threads: u8, clock: Clock) -> Result<Self, StartError> {
+    fn lay(
+        config: &Config,
+        threads: u8,
+        clock: Clock,
+        tls: Option<&Tls>,
+    ) -> Result<Self, StartError> {
         let storage = Storage::open(config.data_dir.as_deref(), config.durability, clock.now())?;
-        let (mesh, polls) = mesh(storage.placement(threads), usize::from(threads))?;
+        let revoked = tls.map(|tls| Arc::clone(tls.revoked())).unwrap_or_default();
+        let (mesh, polls) = mesh(storage.placement(threads), usize::from(threads), revoked)?;
         let is_enforced = config.auth == Auth::Enforce;
         let stored = stored(config)?;
         let registry = is_enforced.then(|| Arc::clone(&stored.registry));
@@ -243,11 +249,13 @@ impl Running {
         self.listeners
     }
 
-    /// Reads certificate and key again, for new connections; where one of them is bad, everything
-    /// stays as it is. Says whether there is TLS at all.
+    /// Reads certificate and key again, for new connections, and what is revoked, for all; where
+    /// one of the files is bad, everything stays as it is. Says whether there is TLS at all.
     pub fn reload_certificates(&self) -> Result<bool, TlsError> {
         let Some(tls) = &self.tls else { return Ok(false) };
-        tls.reload().map(|()| true)
+        tls.reload()?;
+        self.mesh.look_for_revoked();
+        Ok(true)
     }
 
     /// Moves the clock forward, where [`Config::test_clock`] lets it; when this returns, what
@@ -287,14 +295,18 @@ fn threads(configured: u8) -> u8 {
     u8::try_from(cores).unwrap_or(SHARDS_MAX).min(SHARDS_MAX)
 }
 
-fn mesh(placement: Placement, count: usize) -> io::Result<(Mesh, Vec<Poll>)> {
+fn mesh(
+    placement: Placement,
+    count: usize,
+    revoked: Arc<Revoked>,
+) -> io::Result<(Mesh, Vec<Poll>)> {
     let polls = (0..count).map(|_| Poll::new()).collect::<io::Result<Vec<_>>>()?;
     let inboxes = polls
         .iter()
         .map(|poll| Ok(Inbox::new(Waker::new(poll.registry(), WAKER)?)))
         .collect::<io::Result<Vec<_>>>()?;
     let interest = Arc::new(Interest::new(&placement));
-    Ok((Mesh { inboxes: inboxes.into(), placement, interest }, polls))
+    Ok((Mesh { inboxes: inboxes.into(), placement, interest, revoked }, polls))
 }
 
 fn make_shards(config: &Config, mesh: &Mesh, registry: Option<&Arc<Registry>>) -> Vec<Shard> {

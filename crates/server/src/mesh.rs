@@ -12,6 +12,7 @@ use mio::Waker;
 use tokio::sync::oneshot;
 
 use crate::conn::Conn;
+use crate::tls::Revoked;
 
 /// Mails waiting for one shard above which nobody reads sockets. A turn takes them all.
 const INBOX_HIGH: usize = 65_536;
@@ -31,6 +32,8 @@ pub(crate) enum Mail {
     Checkpoint,
     /// Every shard has: the store is to hear when this was taken.
     ConfirmCheckpoint,
+    /// Lists of revoked certificates were read: connections from this one on that they name end.
+    LookForRevoked { from: usize },
     /// The server stops.
     Shutdown,
 }
@@ -130,6 +133,8 @@ pub(crate) struct Mesh {
     pub(crate) inboxes: Arc<[Inbox]>,
     pub(crate) placement: Placement,
     pub(crate) interest: Arc<Interest>,
+    /// What authorities say of clients' certificates.
+    pub(crate) revoked: Arc<Revoked>,
 }
 
 impl Mesh {
@@ -162,6 +167,17 @@ impl Mesh {
             replies.push(receiver.await.ok()?);
         }
         Some(replies)
+    }
+
+    /// Every shard ends the connections whose certificates are revoked. Those that are on their
+    /// way to one are asked there.
+    pub(crate) fn look_for_revoked(&self) {
+        if self.revoked.is_empty() {
+            return;
+        }
+        for inbox in self.inboxes.iter() {
+            inbox.send(&mut vec![Mail::LookForRevoked { from: 0 }]);
+        }
     }
 
     pub(crate) fn shut_down(&self) {

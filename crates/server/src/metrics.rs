@@ -55,6 +55,8 @@ refusals! {
     NotProxied = "not_proxied";
     /// Its first packet names another protocol. [MQTT-3.1.2-1]
     NotMqtt = "not_mqtt";
+    /// Its certificate was revoked after its handshake.
+    Revoked = "revoked";
 }
 
 /// Counters that all threads share; none of them is on the path of a message.

@@ -3,7 +3,8 @@
 //! TLS 1.2 and 1.3. A client certificate is asked for and need not be given; the handshake proves
 //! that the client holds its key, and who it is follows from the certificate itself, never from its
 //! chain. So version 1 will do, which `openssl x509 -req` makes and webpki does not read. New files
-//! replace the old ones for new connections only, all of them or none.
+//! replace the old ones, all of them or none: certificate and key for new connections, the lists of
+//! revoked certificates everywhere.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,8 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 use crate::layers::Layers;
+#[cfg(doc)]
+use crate::mesh::Mesh;
 
 /// ALPN of MQTT with a client certificate, as AWS's SDKs ask for it.
 pub(crate) const ALPN_MQTT_CERTIFICATE: &[u8] = b"x-amzn-mqtt-ca";
@@ -95,20 +98,30 @@ pub(crate) struct Tls {
     mqtt: ArcSwap<ServerConfig>,
     /// For the listener of everything.
     all: ArcSwap<ServerConfig>,
+    revoked: Arc<Revoked>,
 }
 
 impl Tls {
     pub(crate) fn load(files: TlsFiles) -> Result<Self, TlsError> {
-        let (mqtt, all) = configs(&files)?;
-        Ok(Self { files, mqtt: ArcSwap::new(mqtt), all: ArcSwap::new(all) })
+        let revoked = Arc::<Revoked>::default();
+        let (mqtt, all, lists) = configs(&files, &revoked)?;
+        revoked.0.store(lists);
+        Ok(Self { files, mqtt: ArcSwap::new(mqtt), all: ArcSwap::new(all), revoked })
     }
 
-    /// Reads the files again; where one of them is bad, everything stays as it is.
+    /// Reads the files again; where one of them is bad, everything stays as it is. Whose
+    /// certificate a list names is still connected: see [`Mesh::look_for_revoked`].
     pub(crate) fn reload(&self) -> Result<(), TlsError> {
-        let (mqtt, all) = configs(&self.files)?;
+        let (mqtt, all, lists) = configs(&self.files, &self.revoked)?;
         self.mqtt.store(mqtt);
         self.all.store(all);
+        self.revoked.0.store(lists);
         Ok(())
+    }
+
+    /// What the lists say.
+    pub(crate) fn revoked(&self) -> &Arc<Revoked> {
+        &self.revoked
     }
 
     pub(crate) fn files(&self) -> &TlsFiles {
@@ -126,7 +139,10 @@ impl Tls {
     }
 }
 
-fn configs(files: &TlsFiles) -> Result<(Arc<ServerConfig>, Arc<ServerConfig>), TlsError> {
+/// For MQTT, for everything, and the lists.
+type Configs = (Arc<ServerConfig>, Arc<ServerConfig>, Arc<Lists>);
+
+fn configs(files: &TlsFiles, revoked: &Arc<Revoked>) -> Result<Configs, TlsError> {
     let chain = certificates(&files.certificate)?;
     let key = PrivateKeyDer::from_pem_file(&files.key)
         .map_err(|error| file_error(&files.key, error.to_string()))?;
@@ -135,10 +151,11 @@ fn configs(files: &TlsFiles) -> Result<(Arc<ServerConfig>, Arc<ServerConfig>), T
         key: files.key.clone(),
         reason,
     };
-    let revoked = match &files.revoked {
+    let lists = match &files.revoked {
         Some(path) => revocation_lists(path)?,
-        None => Vec::new(),
+        None => Lists::new(),
     };
+    let revoked = Arc::clone(revoked);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -154,7 +171,7 @@ fn configs(files: &TlsFiles) -> Result<(Arc<ServerConfig>, Arc<ServerConfig>), T
     all.alpn_protocols = [ALPN_MQTT_CERTIFICATE, ALPN_HTTP_CERTIFICATE, ALPN_HTTP, ALPN_MQTT]
         .map(<[u8]>::to_vec)
         .into();
-    Ok((Arc::new(config), Arc::new(all)))
+    Ok((Arc::new(config), Arc::new(all), Arc::new(lists)))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -175,7 +192,7 @@ pub(crate) fn certificate_id(certificate: &CertificateDer<'_>) -> [u8; 32] {
     id
 }
 
-fn revocation_lists(path: &Path) -> Result<Vec<CertRevocationList<'static>>, TlsError> {
+fn revocation_lists(path: &Path) -> Result<Lists, TlsError> {
     let lists = CertificateRevocationListDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| file_error(path, error.to_string()))?;
@@ -195,28 +212,39 @@ fn file_error(path: &Path, reason: String) -> TlsError {
     TlsError::File { path: path.to_owned(), reason }
 }
 
-/// Takes any certificate whose key the client proves to hold and that nobody revoked. Who it is
-/// for is the registry's to say.
-#[derive(Debug)]
-struct AnyCertificate {
-    provider: Arc<CryptoProvider>,
-    revoked: Vec<CertRevocationList<'static>>,
-}
+type Lists = Vec<CertRevocationList<'static>>;
 
-impl AnyCertificate {
+/// What authorities say of certificates that they signed, as it was read last.
+#[derive(Debug, Default)]
+pub(crate) struct Revoked(ArcSwap<Lists>);
+
+impl Revoked {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.load().is_empty()
+    }
+
     /// Whether a list of its issuer names its serial number; one that cannot be read is.
-    fn is_revoked(&self, certificate: &CertificateDer<'_>) -> bool {
-        if self.revoked.is_empty() {
+    pub(crate) fn names(&self, certificate: &CertificateDer<'_>) -> bool {
+        let lists = self.0.load();
+        if lists.is_empty() {
             return false;
         }
         let Ok(certificate) = parse(certificate) else { return true };
         // Lists have the name without its tag and length.
         let Ok((_, issuer)) = Any::from_der(certificate.issuer().as_raw()) else { return true };
-        self.revoked.iter().any(|list| {
+        lists.iter().any(|list| {
             let is_issuer = list.issuer() == issuer.data;
             is_issuer && !matches!(list.find_serial(certificate.raw_serial()), Ok(None))
         })
     }
+}
+
+/// Takes any certificate whose key the client proves to hold and that nobody revoked. Who it is
+/// for is the registry's to say.
+#[derive(Debug)]
+struct AnyCertificate {
+    provider: Arc<CryptoProvider>,
+    revoked: Arc<Revoked>,
 }
 
 /// A certificate of any version.
@@ -246,7 +274,7 @@ impl ClientCertVerifier for AnyCertificate {
         _intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        if self.is_revoked(end_entity) {
+        if self.revoked.names(end_entity) {
             return Err(rustls::Error::InvalidCertificate(CertificateError::Revoked));
         }
         Ok(ClientCertVerified::assertion())

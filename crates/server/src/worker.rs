@@ -39,6 +39,8 @@ const LISTENER: usize = usize::MAX - 1;
 const ACCEPTED_MAX: usize = 64;
 /// How long nothing is accepted after the system had no descriptor left.
 const ACCEPT_PAUSE_MS: u64 = 100;
+/// Connections whose certificates are looked at in one turn, once lists of revoked ones are new.
+const LOOKED_AT_FOR_REVOKED: usize = 512;
 
 /// Connections that are looked at when their time has come.
 #[derive(Debug, Default)]
@@ -331,6 +333,7 @@ impl Worker {
             }
             Mail::Checkpoint => self.handle(Input::Checkpoint { begin: true }),
             Mail::ConfirmCheckpoint => self.is_checkpointed = true,
+            Mail::LookForRevoked { from } => self.look_for_revoked(from),
             Mail::Shutdown => self.shut_down(),
         }
     }
@@ -374,6 +377,26 @@ impl Worker {
                 }
             }
             self.handle(Input::Shutdown);
+        }
+    }
+
+    /// Ends connections from one on whose certificates are revoked: some in each turn.
+    fn look_for_revoked(&mut self, from: usize) {
+        let end = from + LOOKED_AT_FOR_REVOKED;
+        for at in from..end {
+            let Some(conn) = self.conns.get(at).filter(|conn| conn.is_revoked(&self.mesh.revoked))
+            else {
+                continue;
+            };
+            let (id, phase) = (conn.id, conn.phase);
+            match phase {
+                Phase::Greeting => self.drop_conn(id),
+                Phase::Open(_) => self.handle(Input::Lost { conn: id, loss: Loss::Revoked }),
+                Phase::Closing => {}
+            }
+        }
+        if end < self.conns.capacity() {
+            self.own_mails.push(Mail::LookForRevoked { from: end });
         }
     }
 

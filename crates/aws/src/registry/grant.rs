@@ -90,7 +90,8 @@ pub enum Refused {
 }
 
 impl Registry {
-    /// What an identity may do; `client_id` is absent outside of MQTT.
+    /// What an identity may do; `client_id` is absent outside of MQTT, `unix_ms` for a connection
+    /// that began in time.
     ///
     /// Once per connection or request, and again for a connection when
     /// [`Registry::generation`] rose.
@@ -98,7 +99,7 @@ impl Registry {
         &self,
         identity: &Identity,
         client_id: Option<&str>,
-        unix_ms: u64,
+        unix_ms: Option<u64>,
     ) -> Result<Grant, Refused> {
         self.standing(identity, unix_ms)?;
         match identity {

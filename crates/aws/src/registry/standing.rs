@@ -14,13 +14,16 @@ impl Registry {
 
     /// Whether [`Registry::grant`] would give anything; asked of every connection when the registry
     /// changed.
-    pub fn standing(&self, identity: &Identity, unix_ms: u64) -> Result<(), Refused> {
+    ///
+    /// `unix_ms` is absent for whoever came in time: what ends with a certificate's time or an
+    /// access key's is that somebody can come in by it.
+    pub fn standing(&self, identity: &Identity, unix_ms: Option<u64>) -> Result<(), Refused> {
         match identity {
             Identity::Certificate(id) => {
                 let certificate = self.certificate(&HEXLOWER.encode(id)).ok_or(Refused::Unknown)?;
                 let facts = &certificate.facts;
-                let is_in_time =
-                    (facts.not_before_unix_ms..=facts.not_after_unix_ms).contains(&unix_ms);
+                let time = facts.not_before_unix_ms..=facts.not_after_unix_ms;
+                let is_in_time = unix_ms.is_none_or(|unix_ms| time.contains(&unix_ms));
                 match certificate.status {
                     CertificateStatus::Active if is_in_time => Ok(()),
                     CertificateStatus::Active => Err(Refused::Expired),
@@ -33,7 +36,8 @@ impl Registry {
             }
             Identity::AccessKey(id) => {
                 let key = self.access_key(id).ok_or(Refused::Unknown)?;
-                let is_over = key.expires_unix_ms.is_some_and(|end| unix_ms >= end);
+                let end = key.expires_unix_ms.zip(unix_ms);
+                let is_over = end.is_some_and(|(end, unix_ms)| unix_ms >= end);
                 match (key.is_active, is_over) {
                     (false, _) => Err(Refused::Inactive),
                     (true, true) => Err(Refused::Expired),

@@ -51,7 +51,7 @@ impl Shard {
         let SavedSession { client_id, version, expiry, detached, .. } = saved;
         let index = self.new_session(&client_id);
         let ended = detached.map_or(now.moment, |(at, _)| now.moment_of(at));
-        let access = saved.principal.and_then(|it| self.restored_access(now, &client_id, *it));
+        let access = saved.principal.and_then(|it| self.restored_access(&client_id, *it));
         let session = self.session(index);
         session.version = version;
         session.expiry = expiry;

@@ -19,9 +19,11 @@ use hyper::HeaderMap;
 use hyper::header::{AUTHORIZATION, HOST, HeaderValue};
 use hyper::http::request::Parts;
 use percent_encoding::percent_decode_str;
+use rustls::pki_types::CertificateDer;
 
 use super::Front;
 use crate::identify::{Asked, TokenParts};
+use crate::tls::certificate_id;
 
 /// Where requests come in.
 #[derive(Clone, Debug)]
@@ -32,8 +34,8 @@ pub(super) struct Door {
     pub(super) local_port: u16,
     /// Through TLS.
     pub(super) is_secure: bool,
-    /// SHA-256 of the certificate that the client proved to hold the key of.
-    pub(super) certificate: Option<[u8; 32]>,
+    /// The certificate that the client proved to hold the key of.
+    pub(super) certificate: Option<CertificateDer<'static>>,
 }
 
 /// Who sends a request.
@@ -74,9 +76,12 @@ impl Front {
         let unix_ms = self.clock.now().unix_ms;
         let identity = match signer(&registry, head, body, (services, unix_ms))? {
             Some(identity) => identity,
-            None => match (basic(door, &registry, &head.headers)?, door.certificate) {
+            None => match (basic(door, &registry, &head.headers)?, &door.certificate) {
                 (Some(identity), _) => identity,
-                (None, Some(certificate)) => Identity::Certificate(certificate),
+                (None, Some(certificate)) if self.mesh.revoked.names(certificate) => {
+                    return Err(forbidden());
+                }
+                (None, Some(certificate)) => Identity::Certificate(certificate_id(certificate)),
                 (None, None) => {
                     let said = self.ask_authorizer(&registry, head, door.is_secure).await?;
                     said.unwrap_or(Identity::Anonymous)
@@ -131,7 +136,7 @@ impl Front {
         registry: Arc<Registry>,
     ) -> Result<Caller, ApiError> {
         let unix_ms = self.clock.now().unix_ms;
-        let grant = registry.grant(&identity, None, unix_ms).map_err(|_| forbidden())?;
+        let grant = registry.grant(&identity, None, Some(unix_ms)).map_err(|_| forbidden())?;
         let mut origin = Origin::new(door.source.ip(), door.local_port, door.is_secure);
         if let Some(host) = head.headers.get(HOST).and_then(|host| host.to_str().ok()) {
             origin = origin.with_domain_name(host.split(':').next().unwrap_or_default());

@@ -75,7 +75,7 @@ impl Front {
 }
 
 fn compare(registry: &Registry, candidate: &Candidate, need: &Need, into: &mut Comparison) {
-    let grant = registry.grant(&need.identity, Some(&need.client_id), need.asked_unix_ms);
+    let grant = registry.grant(&need.identity, Some(&need.client_id), Some(need.asked_unix_ms));
     let Ok(grant) = grant else { return };
     let Some(changed) = candidate.within(&grant) else { return };
     into.compared += 1;

@@ -19,7 +19,7 @@ use super::{Front, upgrade};
 use crate::layers::Layers;
 use crate::metrics::Refusal;
 use crate::proxy::Preamble;
-use crate::tls::{ALPN_MQTT, ALPN_MQTT_CERTIFICATE, Tls, certificate_id};
+use crate::tls::{ALPN_MQTT, ALPN_MQTT_CERTIFICATE, Tls};
 
 /// A connection without a request is kept this long.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(5);
@@ -189,7 +189,7 @@ async fn shake_hands(
             source,
             local_port: local_port(tcp),
             is_secure: true,
-            certificate: certificate.map(|it| certificate_id(it)),
+            certificate: certificate.cloned(),
         };
         serve(Peer { stream, source }, door, front, stopped).await;
     }

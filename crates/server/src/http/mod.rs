@@ -136,6 +136,7 @@ impl Running {
 
     /// Certificate and key are read again when their files change.
     pub(crate) fn watch_files(&self, tls: Arc<Tls>) {
+        let mesh = self.front.mesh.clone();
         self.runtime.spawn(async move {
             let mut seen = tls.files().fingerprint();
             loop {
@@ -144,7 +145,10 @@ impl Running {
                 if now != seen {
                     seen = now;
                     match tls.reload() {
-                        Ok(()) => tracing::info!("the certificate was read again"),
+                        Ok(()) => {
+                            tracing::info!("the certificate was read again");
+                            mesh.look_for_revoked();
+                        }
                         Err(error) => tracing::warn!(%error, "the certificate stays as it was"),
                     }
                 }

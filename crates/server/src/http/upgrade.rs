@@ -92,7 +92,7 @@ impl Front {
             found = self.ask_authorizer(&registry, head, door.is_secure).await?;
         }
         if let Some(identity) = &found {
-            registry.standing(identity, unix_ms).map_err(|_| forbidden())?;
+            registry.standing(identity, Some(unix_ms)).map_err(|_| forbidden())?;
         }
         Ok(found.map(Proof::Identity))
     }

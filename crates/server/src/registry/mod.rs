@@ -263,7 +263,8 @@ mod tests {
     fn directory(dir: &Path) -> Arc<Directory> {
         let placement = Placement::new((1, 2), 1);
         let interest = Arc::new(Interest::new(&placement));
-        let mesh = Mesh { inboxes: Arc::from([]), placement, interest };
+        let revoked = Arc::default();
+        let mesh = Mesh { inboxes: Arc::from([]), placement, interest, revoked };
         let stored = Stored::open(Some(dir), scope()).unwrap();
         Arc::new(Directory::new(stored, mesh, false))
     }

@@ -81,7 +81,7 @@ mod tests {
         let key = stored.registry.access_key(&made.id).unwrap();
         assert!(key.secret.is(made.secret.expose()) && key.is_admin);
         let identity = Identity::AccessKey(made.id.as_str().into());
-        let grant = stored.registry.grant(&identity, None, u64::MAX / 2).unwrap();
+        let grant = stored.registry.grant(&identity, None, Some(u64::MAX / 2)).unwrap();
         assert!(matches!(grant.rights, Rights::Unrestricted));
         assert!(matches!(
             create_admin_key(dir.path(), None),

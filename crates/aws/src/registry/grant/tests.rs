@@ -81,7 +81,7 @@ fn a_certificate_has_its_policies_and_those_of_its_things_groups() {
     ]);
     let identity = Identity::Certificate(ID);
 
-    let grant = registry.grant(&identity, Some("lamp-1"), 1_500).unwrap();
+    let grant = registry.grant(&identity, Some("lamp-1"), Some(1_500)).unwrap();
     for (topic, allowed) in
         [("own", true), ("room/2", true), ("house", true), ("garden", false), ("room/3", false)]
     {
@@ -92,7 +92,7 @@ fn a_certificate_has_its_policies_and_those_of_its_things_groups() {
 
     // lamp-2 is a thing, but not this certificate's.
     for other in [Some("lamp-2"), Some("lamp"), None] {
-        let grant = registry.grant(&identity, other, 1_500).unwrap();
+        let grant = registry.grant(&identity, other, Some(1_500)).unwrap();
         assert!(grant.thing.is_none(), "{other:?}");
         assert!(may_publish(&registry, &grant, "own"));
         assert!(!may_publish(&registry, &grant, "house"));
@@ -107,7 +107,7 @@ fn a_certificate_bound_exclusively_speaks_for_its_thing_under_any_client_id() {
         (Table::Thing, "other", "{}"),
         (Table::Principal, "lamp-1\ncert/ID", r#"{"isExclusive":true}"#),
     ]);
-    let grant = registry.grant(&Identity::Certificate(ID), Some("other"), 1_500).unwrap();
+    let grant = registry.grant(&Identity::Certificate(ID), Some("other"), Some(1_500)).unwrap();
     assert_eq!(grant.thing.map(|thing| thing.name).as_deref(), Some("lamp-1"));
     assert!(grant.exclusive_thing);
 }
@@ -125,14 +125,16 @@ fn a_certificate_that_is_not_active_and_in_its_time_is_refused() {
     ] {
         let row = ACTIVE.replace("ACTIVE", status);
         let registry = registry(&[(Table::Certificate, "ID", &row)]);
-        assert_eq!(registry.grant(&identity, None, 1_500).unwrap_err(), refused);
+        assert_eq!(registry.grant(&identity, None, Some(1_500)).unwrap_err(), refused);
     }
     let known = registry(&[(Table::Certificate, "ID", ACTIVE)]);
     for (unix_ms, expected) in [(999, Some(Refused::Expired)), (1_000, None), (2_000, None)] {
-        assert_eq!(known.grant(&identity, None, unix_ms).err(), expected, "{unix_ms}");
+        assert_eq!(known.grant(&identity, None, Some(unix_ms)).err(), expected, "{unix_ms}");
     }
-    assert_eq!(known.grant(&identity, None, 2_001).unwrap_err(), Refused::Expired);
-    let unknown = known.grant(&Identity::Certificate([1; 32]), None, 1_500);
+    assert_eq!(known.grant(&identity, None, Some(2_001)).unwrap_err(), Refused::Expired);
+    // Who came in time stays.
+    assert!(known.grant(&identity, None, None).is_ok());
+    let unknown = known.grant(&Identity::Certificate([1; 32]), None, Some(1_500));
     assert_eq!(unknown.unwrap_err(), Refused::Unknown);
 }
 
@@ -151,8 +153,9 @@ fn an_access_key_is_free_until_a_policy_binds_it() {
         (Table::Attachment, "accesskey/BOUND\np", "{}"),
         (Table::Attachment, "accesskey/ADMIN\np", "{}"),
     ]);
-    let grant =
-        |registry: &Registry, id: &str| registry.grant(&Identity::AccessKey(id.into()), None, 5);
+    let grant = |registry: &Registry, id: &str| {
+        registry.grant(&Identity::AccessKey(id.into()), None, Some(5))
+    };
     let may = |registry: &Registry, id: &str, topic: &str| {
         may_publish(registry, &grant(registry, id).unwrap(), topic)
     };
@@ -173,13 +176,13 @@ fn an_access_key_is_free_until_a_policy_binds_it() {
 
 #[test]
 fn nothing_is_granted_without_a_credential_unless_a_policy_says_so() {
-    let refused = registry(&[]).grant(&Identity::Anonymous, Some("x"), 0);
+    let refused = registry(&[]).grant(&Identity::Anonymous, Some("x"), Some(0));
     assert_eq!(refused.unwrap_err(), Refused::Unknown);
     let registry = registry(&[
         (Table::Policy, "p", &allow("public")),
         (Table::Attachment, "anonymous\np", "{}"),
     ]);
-    let grant = registry.grant(&Identity::Anonymous, Some("x"), 0).unwrap();
+    let grant = registry.grant(&Identity::Anonymous, Some("x"), Some(0)).unwrap();
     assert!(may_publish(&registry, &grant, "public") && !may_publish(&registry, &grant, "x"));
 }
 
@@ -191,19 +194,19 @@ fn a_user_has_its_policies_and_an_authorizers_client_what_was_said() {
         (Table::Policy, "p", &allow("a")),
         (Table::Attachment, "user/ann\np", "{}"),
     ]);
-    let ann = registry.grant(&Identity::User("ann".into()), Some("x"), 0).unwrap();
+    let ann = registry.grant(&Identity::User("ann".into()), Some("x"), Some(0)).unwrap();
     assert!(may_publish(&registry, &ann, "a") && !may_publish(&registry, &ann, "b"));
-    let bob = registry.grant(&Identity::User("bob".into()), Some("x"), 0);
+    let bob = registry.grant(&Identity::User("bob".into()), Some("x"), Some(0));
     assert_eq!(bob.unwrap_err(), Refused::Inactive);
 
     let limits = crate::policy::PolicyLimits::default();
     let said = Authorized::new("token".to_owned(), vec![document("a").into()], &limits).unwrap();
     let identity = Identity::Authorizer(Arc::new(said.until(Some(10))));
-    let grant = registry.grant(&identity, Some("x"), 9).unwrap();
+    let grant = registry.grant(&identity, Some("x"), Some(9)).unwrap();
     assert!(may_publish(&registry, &grant, "a"));
     assert_eq!(grant.principal_identifier, "token");
     // A Will or a queue outlives the connection whose time that was.
-    assert!(registry.grant(&identity, Some("x"), 10).is_ok());
+    assert!(registry.grant(&identity, Some("x"), Some(10)).is_ok());
 }
 
 #[test]
