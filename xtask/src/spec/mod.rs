@@ -36,8 +36,8 @@ impl Row<'_> {
     }
 }
 
-/// Every gap, every citation of a statement that does not exist, every behaviour without a test, and
-/// each page that is not current.
+/// Every gap, every citation of a statement that does not exist, every behaviour without a test,
+/// and each page that is not current.
 pub(crate) fn check(root: &Path) -> Vec<String> {
     examine(root, |place, page| match std::fs::read_to_string(root.join(place)) {
         Ok(found) if found == page => None,

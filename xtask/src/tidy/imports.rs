@@ -77,7 +77,7 @@ const RULES: &[Rule] = &[
         ours: &["bitts-mqtt", "bitts-aws", "bitts-broker", "bitts-store"],
         others: Others::AllBut(MACHINE),
     },
-    Rule { name: "xtask", ours: &[], others: Others::Only(&["serde_json"]) },
+    Rule { name: "xtask", ours: &[], others: Others::Only(&["serde", "serde_json", "toml"]) },
 ];
 
 pub(crate) fn check(root: &Path) -> Vec<String> {

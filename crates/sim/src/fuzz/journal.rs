@@ -14,7 +14,9 @@ pub fn journal(data: &[u8]) {
     }
     recovery.end_frame();
     let first = recovery.finish();
-    let batch = Batch { slot: Slot(0), lsn: Lsn(1), records: first.records() };
+    let mut records = Vec::new();
+    first.each_record(&mut |record| records.push(record));
+    let batch = Batch { slot: Slot(0), lsn: Lsn(1), records };
     let mut unit = Vec::new();
     encode(ShardId(0), NOW, &[], &[batch], &[], &mut unit);
     let mut again = Recovery::new(NOW);

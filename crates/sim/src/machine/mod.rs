@@ -11,7 +11,7 @@ mod perform;
 mod planted;
 mod store;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -116,6 +116,8 @@ pub struct Machine {
     cores: Vec<Core>,
     conns: Vec<Conn>,
     replies: BTreeMap<u64, Reply>,
+    /// Commands that were answered.
+    answered: BTreeSet<u64>,
     /// How often clients wrote.
     writes: u64,
     next_reply: u64,
@@ -187,6 +189,7 @@ impl Machine {
             now: Now { moment: Moment(0), unix_ms: START_UNIX_MS },
             conns: Vec::new(),
             replies: BTreeMap::new(),
+            answered: BTreeSet::new(),
             writes: 0,
             next_reply: 0,
             next_entropy: 0,

@@ -1,7 +1,8 @@
 //! Performing what a shard asked for, in the order that [`bitts_broker::Outbox`] documents.
 
+use bitts_broker::command::Reply;
 use bitts_broker::record::encode;
-use bitts_broker::{Close, ConnId, Input, ShardId};
+use bitts_broker::{Close, ConnId, Input, ReplyId, ShardId};
 use bitts_store::{Store, StoreEvent};
 
 use super::conn::Ended;
@@ -29,7 +30,7 @@ impl Machine {
         self.send_mail(shard);
         let mut out = std::mem::take(&mut self.core(shard).out);
         for (reply, answer) in out.replies.drain(..) {
-            self.replies.insert(reply.0, answer);
+            self.answer_one(reply, answer);
         }
         for frame in &out.frames {
             let mut bytes = Vec::new();
@@ -53,6 +54,14 @@ impl Machine {
         out.clear();
         self.core(shard).out = out;
         self.release_gated(shard);
+    }
+
+    /// A command is answered, for which there is one answer.
+    fn answer_one(&mut self, ReplyId(id): ReplyId, answer: Reply) {
+        if !self.answered.insert(id) {
+            self.faults.push(format!("a command is answered again: {answer:?}"));
+        }
+        self.replies.insert(id, answer);
     }
 
     fn send_mail(&mut self, from: ShardId) {
@@ -119,7 +128,7 @@ impl Machine {
         }
         while self.core(shard).gated_replies.front().is_some_and(|(lsn, ..)| *lsn <= durable) {
             if let Some((_, reply, answer)) = self.core(shard).gated_replies.pop_front() {
-                self.replies.insert(reply.0, answer);
+                self.answer_one(reply, answer);
             }
         }
     }

@@ -46,6 +46,14 @@ pub(crate) enum Bug {
     GroupDoubled,
     /// An UNSUBSCRIBE is not in the log.
     RecordLost,
+    /// A request to a shadow is carried out twice.
+    RequestDoubled,
+    /// An answer to a get of a shadow does not reach other shards.
+    AnswerLost,
+    /// What is said about an update of a shadow does not reach other shards.
+    UpdateUntold,
+    /// A change of a shadow is not in the log.
+    ShadowUnlogged,
 }
 
 impl Machine {
@@ -91,7 +99,9 @@ impl Machine {
             }
             Bug::WillLost => lose_messages(out, "w/"),
             Bug::MessageLost => lose_messages(out, "t/"),
-            Bug::EventLost => lose_messages(out, "$aws/events/presence/disconnected/"),
+            Bug::EventLost => lose_messages(out, "/presence/disconnected/"),
+            Bug::AnswerLost => lose_messages(out, "/shadow/get/"),
+            Bug::UpdateUntold => lose_messages(out, "/shadow/update/"),
             Bug::RetainedNotReplaced => {
                 out.parcels.retain(|(_, parcel)| !matches!(parcel, Parcel::Retain(_)));
             }
@@ -103,10 +113,12 @@ impl Machine {
                 let again: Vec<_> = out.parcels.iter().filter(is_deliver).cloned().collect();
                 out.parcels.extend(again);
             }
-            Bug::RecordLost => {
-                for batch in &mut out.batches {
-                    batch.records.retain(|one| !matches!(one, Record::Unsubscribed { .. }));
-                }
+            Bug::RecordLost => lose_records(out, |it| matches!(it, Record::Unsubscribed { .. })),
+            Bug::ShadowUnlogged => lose_records(out, |it| matches!(it, Record::Shadow { .. })),
+            Bug::RequestDoubled => {
+                let is_request = |(_, parcel): &&_| matches!(parcel, Parcel::Shadow { .. });
+                let again: Vec<_> = out.parcels.iter().filter(is_request).cloned().collect();
+                out.parcels.extend(again);
             }
             Bug::WindowIgnored | Bug::CleanStartIgnored | Bug::IdentifierForgotten => {}
         }
@@ -156,7 +168,17 @@ fn reverse_publishes(out: &mut Outbox) {
     }
 }
 
+/// Messages whose topic begins with this, or holds it where this begins between two levels.
 fn lose_messages(out: &mut Outbox, topics: &str) {
-    out.messages
-        .retain(|(_, message): &(_, std::sync::Arc<Message>)| !message.topic.starts_with(topics));
+    let is_lost = |message: &Message| {
+        let topic = &message.topic;
+        topic.starts_with(topics) || (topics.starts_with('/') && topic.contains(topics))
+    };
+    out.messages.retain(|(_, message)| !is_lost(message));
+}
+
+fn lose_records(out: &mut Outbox, is_lost: fn(&Record) -> bool) {
+    for batch in &mut out.batches {
+        batch.records.retain(|record| !is_lost(record));
+    }
 }

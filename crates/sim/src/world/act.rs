@@ -5,7 +5,7 @@ use bitts_broker::{NewMessage, ShardId};
 use bitts_mqtt::QoS;
 
 use super::client::{Asked, Outgoing, Stage, Subscribing};
-use super::history::{History, Publisher, Sent};
+use super::history::{Door, History, Publisher, Sent};
 use super::{MONITOR, World};
 use crate::packet::{Filter, Kind, Packet, Property, Version, Will};
 
@@ -154,6 +154,10 @@ impl World {
     }
 
     fn publish(&mut self, client: usize) {
+        if self.workload.chance(12) {
+            self.publish_request(client);
+            return;
+        }
         let topic = match self.workload.below(10) {
             // Only this client publishes here, always retained.
             0..2 => format!("r/{client}"),
@@ -165,24 +169,52 @@ impl World {
         let is_empty = retain && self.workload.chance(15);
         let len = self.workload.below(self.plan.payload_max);
         let expires = self.workload.chance(5);
-        let Some(held) = self.clients.get_mut(client) else { return };
-        if qos > 0 && held.outgoing.len() >= held.window.min(50) {
-            return;
-        }
+        let Some(held) = self.clients.get(client) else { return };
         let expires = expires && held.version == Version::V5;
-        let number = self.history.sent(Sent {
-            topic: topic.clone(),
-            qos,
-            retain,
-            is_empty,
+        let publisher = Publisher::Client(client);
+        let (attempts, sent_at, acked_at) = (1, self.at, None);
+        let sent =
+            Sent { topic, qos, retain, is_empty, publisher, attempts, sent_at, acked_at, expires };
+        self.publish_message(client, sent, |number| {
+            if is_empty { Vec::new() } else { History::payload(number, len) }
+        });
+    }
+
+    /// A client asks a shadow.
+    fn publish_request(&mut self, client: usize) {
+        let wanted = self.choose_request();
+        let sent = Sent {
+            topic: wanted.topic(),
+            // FIXME: QoS 2 too, once the log tells that a request's identifier is in use.
+            qos: self.workload.below(2) as u8,
+            retain: false,
+            is_empty: false,
             publisher: Publisher::Client(client),
             attempts: 1,
             sent_at: self.at,
             acked_at: None,
-            expires,
-        });
-        let payload = if is_empty { Vec::new() } else { History::payload(number, len) };
-        let packet_id = (qos > 0).then(|| held.free_id());
+            expires: false,
+        };
+        if let Some(number) = self.publish_message(client, sent, |number| wanted.payload(number)) {
+            self.history.asked.push(wanted.asked(number, Door::Published));
+        }
+    }
+
+    /// Sends a message, unless the window is full; its number.
+    fn publish_message(
+        &mut self,
+        client: usize,
+        sent: Sent,
+        payload: impl FnOnce(usize) -> Vec<u8>,
+    ) -> Option<usize> {
+        let held = self.clients.get_mut(client)?;
+        let qos = sent.qos;
+        if qos > 0 && held.outgoing.len() >= held.window.min(50) {
+            return None;
+        }
+        let (topic, retain, expires) = (sent.topic.clone(), sent.retain, sent.expires);
+        let number = self.history.sent(sent);
+        let (payload, packet_id) = (payload(number), (qos > 0).then(|| held.free_id()));
         let mut packet =
             Packet { qos, retain, topic, packet_id, payload, ..Packet::new(Kind::Publish) };
         if expires {
@@ -193,6 +225,7 @@ impl World {
             held.outgoing.push(Outgoing { packet, number, released: false });
         }
         self.send(client, &packet);
+        Some(number)
     }
 
     fn choose_subscribe(&mut self, client: usize) {
@@ -262,9 +295,11 @@ impl World {
     /// An application uses the data plane.
     pub(super) fn call(&mut self) {
         let client = 1 + self.workload.below(self.clients.len() - 1);
-        if self.workload.chance(40) {
-            self.delete(client);
-            return;
+        match self.workload.below(100) {
+            0..30 => return self.delete(client),
+            30..50 => return self.call_shadow(),
+            50..70 => return self.call_direct(client),
+            _ => {}
         }
         let topic = self.workload.pick(TOPICS).unwrap_or("t/0").to_owned();
         let qos = self.workload.below(2) as u8;

@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use bitts_aws::shadow::ShadowOperation;
+
 use crate::machine::Link;
 
 /// Who published a message.
@@ -94,6 +96,63 @@ pub(crate) struct Event {
     pub(crate) version: u64,
 }
 
+/// A request to a shadow.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ShadowAsked {
+    pub(crate) thing: &'static str,
+    pub(crate) operation: ShadowOperation,
+    /// Its number as a message, which is its client token.
+    pub(crate) number: usize,
+    pub(crate) door: Door,
+}
+
+/// How a shadow is asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Door {
+    /// By a message on its topic, of MQTT or of the data plane's Publish.
+    Published,
+    /// By an operation of its own, which is not answered.
+    Http,
+    /// By one that was answered with a version.
+    Accepted(u64),
+    /// By one that was refused.
+    Refused,
+}
+
+/// What is known of a message to one client.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Outcome {
+    /// Nothing: no answer came.
+    Unanswered,
+    /// The client was sent it, and acknowledged it where that was asked for.
+    Sent,
+    /// The client was not sent it.
+    NotSent,
+    /// The client may have it: no PUBACK came.
+    Unknown,
+}
+
+/// What the monitor heard about a shadow.
+#[derive(Clone, Debug)]
+pub(crate) struct ShadowTold {
+    pub(crate) thing: &'static str,
+    /// The end of the topic: `update/accepted`.
+    pub(crate) what: String,
+    /// The request that it is about.
+    pub(crate) number: usize,
+    /// None where the request was rejected.
+    pub(crate) version: Option<u64>,
+}
+
+/// A message to one client.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Direct {
+    pub(crate) client: usize,
+    pub(crate) number: usize,
+    pub(crate) is_confirmed: bool,
+    pub(crate) outcome: Outcome,
+}
+
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct History {
@@ -105,6 +164,10 @@ pub(crate) struct History {
     pub(crate) wills: BTreeMap<usize, usize>,
     /// Clients that DeleteConnection was called for, and when.
     pub(crate) deleted: Vec<(usize, usize)>,
+    pub(crate) asked: Vec<ShadowAsked>,
+    /// In the order in which the monitor heard it.
+    pub(crate) told: Vec<ShadowTold>,
+    pub(crate) directs: Vec<Direct>,
 }
 
 impl History {

@@ -15,6 +15,7 @@ mod planted;
 mod random;
 mod read;
 mod rest;
+mod services;
 mod tap;
 
 use std::collections::VecDeque;
@@ -72,6 +73,10 @@ pub struct Summary {
     pub deliveries: usize,
     /// Wills published.
     pub wills: usize,
+    /// Requests to shadows.
+    pub shadow_requests: usize,
+    /// Messages to one client.
+    pub direct_messages: usize,
 }
 
 /// Steps between two looks at what must hold at any moment.
@@ -107,6 +112,10 @@ struct World {
     history: History,
     /// Publishes over HTTP whose answer has not come: reply and message.
     publishing: Vec<(u64, usize)>,
+    /// Requests to shadows over HTTP, and messages to one client, whose answer has not come: reply
+    /// and place in the history.
+    asking: Vec<(u64, usize)>,
+    sending: Vec<(u64, usize)>,
     /// Everything comes to rest: clients read and answer all.
     is_resting: bool,
     /// How often somebody set the wall clock.
@@ -138,6 +147,8 @@ impl World {
             tap: Tap::default(),
             history: History::default(),
             publishing: Vec::new(),
+            asking: Vec::new(),
+            sending: Vec::new(),
             is_resting: false,
             clocks: 0,
             at: 0,
@@ -165,6 +176,8 @@ impl World {
             messages: self.history.messages.len(),
             deliveries: self.history.sessions.iter().map(|held| held.deliveries.len()).sum(),
             wills: self.history.wills.len(),
+            shadow_requests: self.history.asked.len(),
+            direct_messages: self.history.directs.len(),
         })
     }
 
@@ -172,8 +185,8 @@ impl World {
     fn begin(&mut self) -> Result<(), String> {
         self.connect(MONITOR, client::Asked { clean_start: true, ..client::Asked::default() });
         self.come_to_rest()?;
-        let filters = vec![("w/#".to_owned(), 2), ("$aws/events/presence/#".to_owned(), 1)];
-        self.subscribe(MONITOR, filters);
+        let filters = [("w/#", 2), ("$aws/events/presence/#", 1), (services::ANSWERS, 1)];
+        self.subscribe(MONITOR, filters.map(|(filter, qos)| (filter.to_owned(), qos)).into());
         self.come_to_rest()
     }
 
@@ -188,8 +201,8 @@ impl World {
                     self.read_some(client)?;
                 }
             }
-            80..97 => self.act(),
-            97..99 => self.call(),
+            80..96 => self.act(),
+            96..99 => self.call(),
             _ => self.pass_time(),
         }
         self.observe()
@@ -265,7 +278,7 @@ impl World {
             self.tell_congestion(client);
         }
         self.take_replies();
-        Ok(())
+        self.take_answers()
     }
 
     fn tell_congestion(&mut self, client: usize) {
@@ -347,6 +360,8 @@ pub fn command(arguments: &[String], say: &mut dyn FnMut(&str)) -> Result<bool, 
                 sum.messages += summary.messages;
                 sum.deliveries += summary.deliveries;
                 sum.wills += summary.wills;
+                sum.shadow_requests += summary.shadow_requests;
+                sum.direct_messages += summary.direct_messages;
             }
             Err(failure) => {
                 unsound += 1;

@@ -19,6 +19,8 @@ pub(crate) struct Plan {
     pub(crate) topic_alias_maximum: u16,
     /// Whether queues are so short that messages are dropped.
     pub(crate) has_short_queues: bool,
+    /// Whether shadows are deleted; where they are not, every version is an update's.
+    pub(crate) deletes_shadows: bool,
     /// In how many of a hundred cases a client leaves what came unread.
     pub(crate) laziness: usize,
     /// Largest payload, in bytes.
@@ -56,6 +58,7 @@ impl Plan {
             receive_maximum: random.pick(&[1, 3, 65_535]).unwrap_or(1),
             topic_alias_maximum: random.pick(&[0, 2]).unwrap_or(0),
             has_short_queues,
+            deletes_shadows: random.chance(50),
             laziness: random.pick(&[5, 30, 70]).unwrap_or(5),
             payload_max: random.pick(&[20, 400]).unwrap_or(20),
         }

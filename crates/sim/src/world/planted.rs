@@ -47,4 +47,8 @@ noticed! {
     a_member_that_has_left_its_group: MemberKept, "everybody left";
     a_group_that_gives_a_message_twice: GroupDoubled, "groups took";
     an_unsubscribe_that_is_not_in_the_log: RecordLost, "the log has";
+    a_request_that_is_carried_out_twice: RequestDoubled, "is answered 2 times";
+    an_answer_that_is_lost: AnswerLost, "are not answered";
+    an_update_that_nobody_hears_of: UpdateUntold, "a version is missing";
+    a_change_of_a_shadow_that_is_not_in_the_log: ShadowUnlogged, "is not durable";
 }

@@ -146,6 +146,9 @@ impl World {
         if let Some(event) = packet.topic.strip_prefix("$aws/events/presence/") {
             return self.take_event(event, &packet.payload);
         }
+        if packet.topic.starts_with("$aws/things/") {
+            return self.take_shadow_answer(&packet.topic, &packet.payload);
+        }
         let Some(number) = History::number(&packet.payload) else {
             // An empty payload removes a retained message and has no number.
             let is_removal = packet.payload.is_empty() && packet.topic.starts_with(['r', 'w']);

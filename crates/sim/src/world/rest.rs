@@ -9,6 +9,9 @@ use super::client::{Asked, Stage};
 use super::{MONITOR, World};
 use crate::packet::{Kind, Packet, Version};
 
+/// When nothing is remembered of a deleted shadow.
+const SHADOWS_FORGOTTEN_MS: u64 = 49 * 3_600_000;
+
 impl World {
     /// Lets everything arrive and everybody answer, until nothing happens any more.
     pub(super) fn come_to_rest(&mut self) -> Result<(), String> {
@@ -92,6 +95,7 @@ impl World {
         }
         self.come_to_rest()?;
         super::check::wills(self)?;
+        super::check::directs(self)?;
         for client in 1..self.clients.len() {
             let client_id =
                 self.clients.get(client).map(|held| held.id.clone()).unwrap_or_default();
@@ -115,8 +119,10 @@ impl World {
             };
             self.ask(&topic, Command::Publish(message))?;
         }
+        self.forget_shadows()?;
         self.send(MONITOR, &Packet::new(Kind::Disconnect));
         self.come_to_rest()?;
+        self.advance(SHADOWS_FORGOTTEN_MS)?;
         if self.clients.iter().any(|held| held.stage != Stage::Away) {
             return Err("a client that sent DISCONNECT is connected".to_owned());
         }

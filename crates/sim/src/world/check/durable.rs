@@ -21,6 +21,7 @@ impl World {
             return Ok(());
         }
         match packet.kind {
+            Kind::Publish if client == crate::world::MONITOR => self.check_shadow_answer(packet),
             Kind::PubAck | Kind::PubRec if packet.code < 0x80 => {
                 let qos = if packet.kind == Kind::PubAck { 1 } else { 2 };
                 let at = held.outgoing_at(packet.packet_id, qos);
@@ -118,7 +119,7 @@ impl World {
         (0..self.plan.options.shards).filter_map(|shard| self.machine.log(shard))
     }
 
-    fn durable_records(&self) -> impl Iterator<Item = &Record> {
+    pub(super) fn durable_records(&self) -> impl Iterator<Item = &Record> {
         self.logs().flat_map(|log| {
             let durable: Lsn = log.durable;
             let batches = log.batches.iter().rev().filter(move |batch| batch.lsn <= durable);

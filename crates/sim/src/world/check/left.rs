@@ -61,11 +61,15 @@ pub(in crate::world) fn nothing_is_left(world: &mut World) -> Result<(), String>
         ("retained_bytes", stats.retained_bytes),
         ("queued", stats.queued),
         ("queued_bytes", stats.queued_bytes),
+        ("shadows", stats.shadows),
+        ("shadow_bytes", stats.shadow_bytes),
     ];
     if let Some((name, value)) = left.iter().find(|(_, value)| *value > 0) {
         return Err(format!("everybody left, and {name} is {value}"));
     }
-    let topics = ["t/0", "t/0/a", "g/0", "r/1", "rr/0", "w/1", "$aws/events/presence/connected/x"];
+    let events = "$aws/events/presence/connected/x";
+    let answer = "$aws/things/T0/shadow/update/accepted";
+    let topics = ["t/0", "t/0/a", "g/0", "r/1", "rr/0", "w/1", events, answer];
     if let Some(topic) = topics.iter().find(|topic| world.machine.is_wanted(topic)) {
         return Err(format!("everybody left, and {topic} is wanted"));
     }

@@ -7,11 +7,13 @@ mod left;
 mod order;
 mod replay;
 mod retained;
+mod services;
 mod wills;
 
 use super::World;
 
 pub(super) use left::nothing_is_left;
+pub(super) use services::directs;
 pub(super) use wills::wills;
 
 /// What must hold at any moment.
@@ -28,6 +30,8 @@ pub(super) fn all(world: &mut World) -> Result<(), String> {
     order::in_order(world)?;
     retained::last_one_wins(world)?;
     events::tell_the_story(world)?;
+    services::versions_rise(world)?;
+    services::answered_once(world)?;
     left::gauges_are_true(world)?;
     replay::log_tells_all(world)
 }

@@ -16,6 +16,7 @@ pub(super) fn log_tells_all(world: &mut World) -> Result<(), String> {
     if let Some(untaken) = recovered.untaken.first() {
         return Err(format!("at rest, nobody is said to have taken {untaken:?}"));
     }
+    super::services::log_tells_shadows(world, &recovered)?;
     let retained = recovered.retained.into_iter();
     let retained: BTreeMap<String, Vec<u8>> =
         retained.map(|message| (message.topic.to_string(), message.payload.to_vec())).collect();
