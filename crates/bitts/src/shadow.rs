@@ -60,8 +60,8 @@ enum Action {
     /// Print what happens to a shadow, over MQTT.
     ///
     /// Updates from anywhere, and deletions over MQTT. A deletion over HTTP, such as that of `bitts
-    /// shadow delete`, is published nowhere, as on AWS: it shows in the next update, whose documents
-    /// say that there was no shadow before.
+    /// shadow delete`, is published nowhere, as on AWS: it shows in the next update, whose
+    /// documents say that there was no shadow before.
     Watch {
         #[command(flatten)]
         which: Which,

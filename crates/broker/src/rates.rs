@@ -22,9 +22,8 @@ pub struct Rates {
     pub connect_requests: u32,
     /// CONNECT packets with one Client Identifier. As above.
     pub connect_requests_per_client_id: u32,
-    /// Messages accepted, from MQTT and HTTP; an update of a shadow counts as
-    /// [`PUBLISHES_OF_A_SHADOW_UPDATE`]. Above: dropped and not acknowledged, HTTP 429; an update is
-    /// rejected with 429.
+    /// Messages accepted, from MQTT and HTTP; an update of a shadow counts as four. Above: dropped
+    /// and not acknowledged, HTTP 429; an update is rejected with 429.
     pub inbound_publish_requests: u32,
     /// Messages delivered to all clients. Above: QoS 0 is dropped, QoS 1 and 2 wait.
     pub outbound_publish_requests: u32,
