@@ -109,6 +109,13 @@ pub enum Input<'a> {
         /// How.
         loss: Loss,
     },
+    /// Who the client of a connection is was asked again, as [`crate::Outbox::refreshes`] wants.
+    Refreshed {
+        /// The connection.
+        conn: ConnId,
+        /// Who it is.
+        proof: Proof,
+    },
     /// The connection takes no more bytes for now.
     Congested {
         /// The connection.

@@ -219,6 +219,8 @@ pub struct Outbox {
     /// Frames that may leave only once everything up to the position is durable; positions never
     /// fall.
     pub gated: Vec<(Lsn, Frame)>,
+    /// Connections whose custom authorizer is to be asked again: [`crate::Input::Refreshed`].
+    pub refreshes: Vec<ConnId>,
     /// Connections to close, after their frames.
     pub closes: Vec<(ConnId, Close)>,
 }
@@ -237,6 +239,7 @@ impl Outbox {
         self.bytes.shrink_to(1 << 20);
         self.frames.clear();
         self.gated.clear();
+        self.refreshes.clear();
         self.closes.clear();
     }
 

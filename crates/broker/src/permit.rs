@@ -16,7 +16,7 @@ use bitts_mqtt::{Connect, ReasonCode};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use crate::input::{Origin, Proof};
+use crate::input::{ConnId, Origin, Proof};
 use crate::needs::{Need, NeededAction, Needs};
 use crate::outbox::Outbox;
 use crate::reason::{Cause, Dropped};
@@ -85,6 +85,8 @@ pub(crate) struct Access {
     remembered: HashMap<(u8, NameKey), bool, FixedState>,
     /// When the connection ends by itself, and why.
     pub(crate) ends: Option<(Moment, Cause)>,
+    /// When a custom authorizer is to be asked again; none while it is.
+    pub(crate) refresh: Option<Moment>,
 }
 
 impl Access {
@@ -102,6 +104,7 @@ impl Access {
             second: 0,
             remembered: HashMap::default(),
             ends: None,
+            refresh: None,
         }
     }
 
@@ -124,6 +127,16 @@ impl Access {
     /// `principalIdentifier` of lifecycle events.
     pub(crate) fn principal_identifier(&self) -> Option<&str> {
         self.grant.as_ref().map(|grant| grant.principal_identifier.as_str())
+    }
+
+    /// Whether a custom authorizer says that somebody is who this is.
+    fn is_of(&self, identity: &Identity) -> bool {
+        match (&self.identity, identity) {
+            (Identity::Authorizer(was), Identity::Authorizer(is)) => {
+                was.principal_id() == is.principal_id()
+            }
+            _ => false,
+        }
     }
 
     /// Whether a session that another client left is this one's too: a client id belongs to whom
@@ -301,7 +314,9 @@ impl Shard {
             is_secure: origin.is_secure,
         };
         let ends = ends(&identity, now, origin.is_websocket);
-        let mut access = Access { ends, ..Access::new(identity, client_id, place, &registry) };
+        let refresh = refresh(&identity, now);
+        let mut access =
+            Access { ends, refresh, ..Access::new(identity, client_id, place, &registry) };
         access.take(Some(grant));
         let scope = registry.scope();
         let will_topic =
@@ -357,6 +372,32 @@ impl Shard {
         Some(access)
     }
 
+    /// A custom authorizer was asked again: its documents decide from now on. Where it does not say
+    /// that the client is who it was, or cannot be asked, the connection ends. How long it lasts was
+    /// said when it began.
+    pub(crate) fn on_refreshed(&mut self, now: Now, conn: ConnId, proof: Proof, out: &mut Outbox) {
+        let Some(index) = self.session_of(conn) else { return };
+        let Some(authority) = &self.authority else { return };
+        let session = self.sessions.get_mut(index as usize);
+        let Some(access) = session.and_then(|session| session.access.as_deref_mut()) else {
+            return;
+        };
+        let identity = match proof {
+            Proof::Identity(identity) if access.is_of(&identity) => identity,
+            Proof::Identity(_) | Proof::None | Proof::Failed => {
+                self.end_connection(now, index, Cause::ForbiddenAccess, out);
+                return;
+            }
+        };
+        access.refresh = refresh(&identity, now);
+        let client_id = Some(access.connection.client_id.as_str());
+        let grant = authority.registry.grant(&identity, client_id, None).ok();
+        access.identity = identity;
+        access.take(grant);
+        self.record_principal(index);
+        self.remind_of_next(index);
+    }
+
     /// Another registry: whoever is not good any more is put off at once, everything else is
     /// decided by it from now on, in live sessions too.
     pub(crate) fn take_registry(&mut self, now: Now, registry: Arc<Registry>, out: &mut Outbox) {
@@ -376,6 +417,12 @@ impl Shard {
             self.end_connection(now, index, Cause::ForbiddenAccess, out);
         }
     }
+}
+
+/// When a custom authorizer is to be asked again.
+fn refresh(identity: &Identity, now: Now) -> Option<Moment> {
+    let Identity::Authorizer(said) = identity else { return None };
+    said.refresh_at_unix_ms.map(|at| now.moment.plus_millis(at.saturating_sub(now.unix_ms)))
 }
 
 /// When a connection ends by itself.

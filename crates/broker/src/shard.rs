@@ -180,6 +180,7 @@ impl Shard {
                 self.on_undecodable(now, conn, error, first, out);
             }
             Input::Lost { conn, loss } => self.on_lost(now, conn, loss, out),
+            Input::Refreshed { conn, proof } => self.on_refreshed(now, conn, proof, out),
             Input::Congested { conn } => self.on_congested(conn),
             Input::Writable { conn } => self.on_writable(now, conn, out),
             Input::Command { command, reply } => self.on_command(now, command, reply, out),

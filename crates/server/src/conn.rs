@@ -5,10 +5,11 @@
 use std::io::{self, ErrorKind, Read};
 use std::net::{IpAddr, SocketAddr};
 
-use bitts_broker::{Bucket, ConnId, Moment, Proof};
+use bitts_broker::{Bucket, ConnId, Moment};
 use bitts_mqtt::ProtocolVersion;
 use mio::net::TcpStream;
 
+use crate::identify::Identified;
 use crate::layers::Layers;
 use crate::proxy::{NotProxied, Preamble};
 use crate::tls::Revoked;
@@ -80,8 +81,8 @@ pub(crate) struct Conn {
     pub(crate) is_stall_watched: bool,
     /// When the packet in `partial` was begun.
     pub(crate) begun_at: Moment,
-    /// Who its client proved to be before its CONNECT was handled.
-    pub(crate) proof: Option<Box<Proof>>,
+    /// Who its client proved to be before its CONNECT was handled, and how that is asked again.
+    pub(crate) identified: Option<Box<Identified>>,
     /// What it sent lately, where its bytes have a rate, and until when it is not read.
     pub(crate) pace: Option<Box<(Bucket, Moment)>>,
     /// When the peer last took a byte, or was first sent one.
@@ -118,7 +119,7 @@ impl Conn {
             is_packet_watched: false,
             is_stall_watched: false,
             begun_at: now,
-            proof: None,
+            identified: None,
             pace: None,
             taken_at: now,
         }

@@ -48,6 +48,9 @@ impl Worker {
         }
         self.put_gated(&out, &mut shared);
         self.gated_replies.extend(out.gated_replies.drain(..));
+        for id in out.refreshes.drain(..) {
+            self.refresh(id);
+        }
         for (id, close) in out.closes.drain(..) {
             self.close(id, close);
         }

@@ -167,7 +167,7 @@ impl Worker {
     /// certificate or the signature of its WebSocket.
     fn credentials_to_check(&mut self, id: ConnId, connect: &Connect<'_>) -> Option<Credentials> {
         self.identify.as_ref()?;
-        let conn = self.conn(id).filter(|conn| conn.proof.is_none())?;
+        let conn = self.conn(id).filter(|conn| conn.identified.is_none())?;
         let layers = conn.layers.as_ref();
         let Some(certificate) = layers.and_then(|layers| layers.certificate()) else {
             return Credentials::of(connect);
@@ -189,8 +189,12 @@ impl Worker {
         let certificate = layers.and_then(|layers| layers.certificate());
         let is_secure = layers.is_some_and(|layers| layers.is_secure());
         let is_websocket = layers.is_some_and(|layers| layers.is_websocket());
-        let proof = match held.proof.take() {
-            Some(proof) => *proof,
+        let proof = match held.identified.take() {
+            Some(mut identified) => {
+                let proof = std::mem::take(&mut identified.proof);
+                held.identified = identified.asked.is_some().then_some(identified);
+                proof
+            }
             None => {
                 certificate.map_or(Proof::None, |id| Proof::Identity(Identity::Certificate(id)))
             }

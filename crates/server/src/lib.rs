@@ -39,12 +39,11 @@ use bitts_aws::policy::ArnScope;
 use bitts_aws::registry::Registry;
 use bitts_broker::{Interest, Placement, SHARDS_MAX, Shard, ShardId};
 use mio::{Poll, Waker};
-use tokio::sync::mpsc;
 
 use crate::clock::Clock;
 use crate::config::Auth;
 pub use crate::config::Config;
-use crate::identify::Pending;
+use crate::identify::{Inquired, Inquiries, inquiries};
 use crate::mesh::{Inbox, Mesh};
 use crate::metrics::Counters;
 pub use crate::registry::{AdminKey, AdminKeyError, RegistryError, create_admin_key};
@@ -55,9 +54,6 @@ use crate::tls::{Revoked, Tls};
 pub use crate::tls::{TlsError, TlsFiles};
 use crate::worker::{Listener, Parts, WAKER, Worker};
 pub use bitts_store::StoreError;
-
-/// Connections that may wait to be identified; one more is closed.
-const IDENTIFYING_MAX: usize = 4_096;
 
 /// Where a server can be reached.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -124,7 +120,7 @@ impl Server {
         // Nothing listens before everything is known.
         let Foundation { mesh, polls, shards, writer, directory, identify } =
             Foundation::lay(config, threads, clock, tls.as_deref())?;
-        let (identify, pending) = identify;
+        let (identify, inquired) = identify;
         let mqtt = listen_shared("mqtt", config.mqtt, count)?;
         let mqtts = listen_shared("mqtts", config.mqtts.filter(|_| tls.is_some()), count)?;
         let http = listen("http", config.http)?;
@@ -151,7 +147,7 @@ impl Server {
             config,
             mesh.clone(),
             counters,
-            (directory, pending),
+            (directory, inquired),
             clock,
         )?;
         if let Some(tls) = &tls {
@@ -171,7 +167,7 @@ struct Foundation {
     shards: Vec<(Shard, ShardStore)>,
     writer: Option<Writer>,
     directory: Arc<Directory>,
-    identify: (Option<mpsc::Sender<Pending>>, mpsc::Receiver<Pending>),
+    identify: (Option<Inquiries>, Inquired),
 }
 
 impl Foundation {
@@ -188,8 +184,8 @@ impl Foundation {
         let stored = stored(config)?;
         let registry = is_enforced.then(|| Arc::clone(&stored.registry));
         let directory = Arc::new(Directory::new(stored, mesh.clone(), is_enforced));
-        let (sender, pending) = mpsc::channel(IDENTIFYING_MAX);
-        let identify = (is_enforced.then_some(sender), pending);
+        let (inquiries, inquired) = inquiries();
+        let identify = (is_enforced.then_some(inquiries), inquired);
         let mut shards = make_shards(config, &mesh, registry.as_ref());
         let (stores, writer) = storage.begin(&mut shards, clock.now(), &mesh)?;
         let shards = shards.into_iter().zip(stores).collect();
@@ -331,7 +327,7 @@ fn start_shards(
     polls: Vec<Poll>,
     (shards, sockets): (Vec<(Shard, ShardStore)>, Vec<Vec<Listener>>),
     counters: &Arc<Counters>,
-    (clock, identify): (Clock, Option<mpsc::Sender<Pending>>),
+    (clock, identify): (Clock, Option<Inquiries>),
 ) -> io::Result<Vec<JoinHandle<io::Result<()>>>> {
     let (_, server_limits) = memory::divide(config);
     let limits = Arc::new(server_limits);

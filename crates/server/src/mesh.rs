@@ -12,6 +12,7 @@ use mio::Waker;
 use tokio::sync::oneshot;
 
 use crate::conn::Conn;
+use crate::identify::Again;
 use crate::tls::Revoked;
 
 /// Mails waiting for one shard above which nobody reads sockets. A turn takes them all.
@@ -32,6 +33,8 @@ pub(crate) enum Mail {
     Checkpoint,
     /// Every shard has: the store is to hear when this was taken.
     ConfirmCheckpoint,
+    /// An authorizer was asked again about a connection here.
+    Refreshed(Again),
     /// Lists of revoked certificates were read: connections from this one on that they name end.
     LookForRevoked { from: usize },
     /// The server stops.

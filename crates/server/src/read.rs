@@ -334,7 +334,7 @@ impl Worker {
         let Some(mut conn) = self.release(id) else { return };
         conn.phase = Phase::Greeting;
         let pending = Pending { conn, credentials, owner };
-        let sent = self.identify.as_ref().map(|identify| identify.try_send(pending));
+        let sent = self.identify.as_ref().map(|identify| identify.pending.try_send(pending));
         if !matches!(sent, Some(Ok(()))) {
             self.counters.refuse(Refusal::TooManyGreetings);
         }

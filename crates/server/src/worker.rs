@@ -18,14 +18,13 @@ use bitts_broker::{
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
-use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
 use crate::clock::Clock;
 use crate::config::ServerLimits;
 use crate::conn::{Conn, Phase};
 use crate::greet::Greetings;
-use crate::identify::Pending;
+use crate::identify::{Again, Inquiries};
 use crate::mesh::{Inbox, Mail, Mesh};
 use crate::metrics::{Counters, Refusal};
 use crate::storage::ShardStore;
@@ -103,7 +102,7 @@ pub(crate) struct Worker {
     pub(crate) profile: Profile,
     pub(crate) counters: Arc<Counters>,
     /// Where connections go whose client brings a password or a token.
-    pub(crate) identify: Option<mpsc::Sender<Pending>>,
+    pub(crate) identify: Option<Inquiries>,
     clock: Clock,
     pub(crate) now: Now,
     pub(crate) poll: Poll,
@@ -154,7 +153,7 @@ pub(crate) struct Parts {
     pub(crate) packet_bytes_max: u32,
     pub(crate) profile: Profile,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) identify: Option<mpsc::Sender<Pending>>,
+    pub(crate) identify: Option<Inquiries>,
 }
 
 impl Worker {
@@ -333,6 +332,7 @@ impl Worker {
             }
             Mail::Checkpoint => self.handle(Input::Checkpoint { begin: true }),
             Mail::ConfirmCheckpoint => self.is_checkpointed = true,
+            Mail::Refreshed(again) => self.refreshed(again),
             Mail::LookForRevoked { from } => self.look_for_revoked(from),
             Mail::Shutdown => self.shut_down(),
         }
@@ -378,6 +378,24 @@ impl Worker {
             }
             self.handle(Input::Shutdown);
         }
+    }
+
+    /// The core wants to know again who a client is.
+    pub(crate) fn refresh(&mut self, id: ConnId) {
+        let owner = self.id;
+        let identified = self.conn(id).and_then(|conn| conn.identified.take());
+        let (Some(identified), Some(inquiries)) = (identified, &self.identify) else { return };
+        // Without a receiver the server stops, and the connection with it.
+        drop(inquiries.again.send(Again { conn: id, owner, identified }));
+    }
+
+    fn refreshed(&mut self, again: Again) {
+        let Again { conn: id, mut identified, .. } = again;
+        let proof = std::mem::take(&mut identified.proof);
+        if let Some(conn) = self.conn(id) {
+            conn.identified = Some(identified);
+        }
+        self.handle(Input::Refreshed { conn: id, proof });
     }
 
     /// Ends connections from one on whose certificates are revoked: some in each turn.

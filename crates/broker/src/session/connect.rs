@@ -325,15 +325,19 @@ impl Shard {
             identifier: session.identifier,
             will,
         };
-        let access = session.access.as_deref();
-        let principal = access.map(|access| Record::Principal {
-            client_id: Arc::clone(&session.client_id),
-            principal: Box::new(access.saved()),
-        });
         self.record(slot, record);
-        if let Some(principal) = principal {
-            self.record(slot, principal);
-        }
+        self.record_principal(index);
+    }
+
+    /// Who the client of a session is that the store knows of.
+    pub(crate) fn record_principal(&mut self, index: u32) {
+        let session = self.session(index);
+        let Some(access) = session.access.as_deref().filter(|_| session.is_recorded) else {
+            return;
+        };
+        let (slot, client_id) = (session.slot, Arc::clone(&session.client_id));
+        let principal = Box::new(access.saved());
+        self.record(slot, Record::Principal { client_id, principal });
     }
 
     fn connack<'a>(

@@ -34,6 +34,12 @@ impl Session {
         access.and_then(|access| access.ends).map_or(NEVER, |(at, _)| at)
     }
 
+    /// When somebody else is asked again who its client is.
+    fn refresh_due(&self) -> Moment {
+        let access = self.access.as_ref().filter(|_| self.connection.is_some());
+        access.and_then(|access| access.refresh).unwrap_or(NEVER)
+    }
+
     pub(super) fn will_due(&self) -> Moment {
         if self.connection.is_some() {
             return NEVER;
@@ -62,6 +68,7 @@ impl Shard {
         let session = self.session(index);
         let next = session.keep_alive_due().min(session.expiry_due());
         let next = next.min(session.will_due()).min(session.access_due());
+        let next = next.min(session.refresh_due());
         if next != NEVER {
             self.remind(index, next);
         }
@@ -83,6 +90,12 @@ impl Shard {
         // Of a 3.1.1 client that publishes what a full disk cannot keep nothing is read.
         if self.is_disk_full && session.connection.is_some() && !session.is_mqtt5() {
             session.last_packet = now.moment;
+        }
+        if session.refresh_due() <= now.moment
+            && let (Some(access), Some(connection)) = (&mut session.access, &session.connection)
+        {
+            access.refresh = None;
+            out.refreshes.push(connection.id);
         }
         if session.keep_alive_due() <= now.moment {
             self.end_connection(now, index, Cause::KeepAliveTimeout, out);

@@ -84,7 +84,7 @@ impl Front {
                 (None, Some(certificate)) => Identity::Certificate(certificate_id(certificate)),
                 (None, None) => {
                     let said = self.ask_authorizer(&registry, head, door.is_secure).await?;
-                    said.unwrap_or(Identity::Anonymous)
+                    said.map_or(Identity::Anonymous, |(identity, _)| identity)
                 }
             },
         };
@@ -98,7 +98,7 @@ impl Front {
         registry: &Registry,
         head: &Parts,
         is_secure: bool,
-    ) -> Result<Option<Identity>, ApiError> {
+    ) -> Result<Option<(Identity, Asked)>, ApiError> {
         let query = head.uri.query().unwrap_or_default();
         let headers = || {
             let text = |value: &HeaderValue| value.to_str().map(str::to_owned).ok();
@@ -121,10 +121,10 @@ impl Front {
         let Some(name) = parts.name.or_else(by_default) else { return Ok(None) };
         let headers: serde_json::Map<_, _> =
             held.iter().map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect();
-        let asked = Asked::http(name, parts.clone(), (headers.into(), query), is_secure);
+        let asked = Asked::http(name, &parts, (headers.into(), query), is_secure);
         let unix_ms = self.clock.now().unix_ms;
-        let said = self.identifier.authorizers.ask(registry, asked, unix_ms).await;
-        said.map(Some).ok_or_else(forbidden)
+        let said = self.identifier.authorizers.ask(registry, &asked, unix_ms).await;
+        said.map(|said| Some((said, asked))).ok_or_else(forbidden)
     }
 
     /// What somebody who proved who they are may do.

@@ -30,7 +30,7 @@ use hyper::header::{HOST, TRANSFER_ENCODING};
 use hyper::{Request, StatusCode, Version};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, watch};
 
 use self::answer::{Answer, Response, Trace};
 use self::authenticate::Door;
@@ -42,7 +42,7 @@ pub use self::throttle::RequestRates;
 use self::throttle::Throttle;
 use crate::clock::Clock;
 use crate::config::{Config, ServerLimits};
-use crate::identify::{Identifier, Pending};
+use crate::identify::{Identifier, Inquired};
 use crate::mesh::Mesh;
 use crate::metrics::Counters;
 use crate::registry::Directory;
@@ -85,7 +85,7 @@ pub(crate) fn start(
     config: &Config,
     mesh: Mesh,
     counters: Arc<Counters>,
-    (directory, pending): (Arc<Directory>, mpsc::Receiver<Pending>),
+    (directory, inquired): (Arc<Directory>, Inquired),
     clock: Clock,
 ) -> io::Result<Running> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -97,7 +97,7 @@ pub(crate) fn start(
     let is_stopping = AtomicBool::new(false);
     let throttle = Throttle::new(config.request_rates.clone());
     let identifier = Arc::new(Identifier::new(Arc::clone(&directory), clock));
-    runtime.spawn(Arc::clone(&identifier).run(pending, mesh.clone()));
+    runtime.spawn(Arc::clone(&identifier).run(inquired, mesh.clone()));
     let front = Arc::new(Front {
         mesh,
         counters,

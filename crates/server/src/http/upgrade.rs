@@ -27,6 +27,7 @@ use super::guard::Guard;
 use super::listener::Peer;
 use crate::clock::Clock;
 use crate::conn::Conn;
+use crate::identify::Identified;
 use crate::layers::Layers;
 use crate::mesh::{Mail, Mesh};
 
@@ -81,20 +82,22 @@ impl Front {
     /// Who asks for the connection: by its signature, or by a custom authorizer, if it has one of
     /// them. A key that is not good any more is refused here; a certificate is looked at when its
     /// CONNECT is there, as is a user name.
-    async fn prove(&self, head: &Parts, door: &Door) -> Result<Option<Proof>, ApiError> {
+    async fn prove(&self, head: &Parts, door: &Door) -> Result<Option<Identified>, ApiError> {
         if !self.directory.is_enforced() {
             return Ok(None);
         }
         let registry = self.directory.current();
         let unix_ms = self.clock.now().unix_ms;
-        let mut found = signer(&registry, head, &[], (sigv4::SERVICES, unix_ms))?;
+        let signer = signer(&registry, head, &[], (sigv4::SERVICES, unix_ms))?;
+        let mut found = signer.map(|identity| (identity, None));
         if found.is_none() && door.certificate.is_none() {
-            found = self.ask_authorizer(&registry, head, door.is_secure).await?;
+            let said = self.ask_authorizer(&registry, head, door.is_secure).await?;
+            found = said.map(|(identity, asked)| (identity, Some(asked)));
         }
-        if let Some(identity) = &found {
+        if let Some((identity, _)) = &found {
             registry.standing(identity, Some(unix_ms)).map_err(|_| forbidden())?;
         }
-        Ok(found.map(Proof::Identity))
+        Ok(found.map(|(identity, asked)| Identified::new(Proof::Identity(identity), asked)))
     }
 }
 
@@ -135,7 +138,7 @@ fn has_token(headers: &HeaderMap, name: HeaderName, token: &str) -> bool {
 }
 
 /// Moves an upgraded connection, in TLS or not, to a shard.
-fn hand_over(upgraded: Upgraded, proof: Option<Proof>, mesh: &Mesh, clock: Clock) {
+fn hand_over(upgraded: Upgraded, proof: Option<Identified>, mesh: &Mesh, clock: Clock) {
     match upgraded.downcast::<TokioIo<Guard<TcpStream>>>() {
         Ok(parts) => {
             let peer = parts.io.into_inner().into_peer();
@@ -157,7 +160,7 @@ fn hand_over(upgraded: Upgraded, proof: Option<Proof>, mesh: &Mesh, clock: Clock
 
 /// Moves a connection to a shard; `early` was read of it, below the WebSocket.
 pub(super) fn move_to_shard(
-    (peer, proof): (Peer<TcpStream>, Option<Proof>),
+    (peer, identified): (Peer<TcpStream>, Option<Identified>),
     mut layers: Layers,
     early: &[u8],
     mesh: &Mesh,
@@ -177,7 +180,7 @@ pub(super) fn move_to_shard(
     early.truncate(len);
     let mut conn = Conn::new(stream, source, Some(Box::new(layers)), clock.now().moment);
     conn.partial = early;
-    conn.proof = proof.map(Box::new);
+    conn.identified = identified.map(Box::new);
     let shards = mesh.inboxes.len();
     let shard = ShardId((NEXT.fetch_add(1, Ordering::Relaxed) % shards) as u8);
     if let Some(inbox) = mesh.inbox(shard) {

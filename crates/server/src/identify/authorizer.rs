@@ -1,9 +1,10 @@
 //! Custom authorizers: a webhook with AWS's request and answer. Contract `mqtt-broker.md` §1.2.
 //!
-//! What it says is remembered for as long as it says, for the same authorizer and credentials; what
-//! cannot be asked, or read, lets nobody in.
+//! What it says is remembered for as long as it says, for the same authorizer and credentials; a
+//! connection that lasts longer is asked about again. What cannot be asked, or read, lets nobody in.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
@@ -13,6 +14,7 @@ use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::pem::PemObject;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use zeroize::Zeroizing;
 
 use super::{Credentials, TokenParts, webhook};
 
@@ -23,20 +25,28 @@ const POLICIES_MAX: usize = 10;
 /// What `disconnectAfterInSeconds` and `refreshAfterInSeconds` may say.
 const SECONDS: std::ops::RangeInclusive<u64> = 300..=86_400;
 
-/// What an authorizer is asked about.
-#[derive(Debug)]
-pub(crate) struct Asked<'a> {
-    name: &'a str,
-    parts: TokenParts<'a>,
+/// What an authorizer is asked about, and asked again while the connection lasts.
+pub(crate) struct Asked {
+    name: String,
+    /// What may be the token, and its signature.
+    pairs: Vec<(String, Zeroizing<String>)>,
+    signature: Option<String>,
     protocols: Vec<&'static str>,
     protocol_data: Map<String, Value>,
     /// Whether an answer may be remembered although its authorizer does not cache for HTTP.
     is_mqtt: bool,
 }
 
-impl<'a> Asked<'a> {
+/// It holds credentials.
+impl fmt::Debug for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Asked").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Asked {
     /// About a CONNECT.
-    pub(crate) fn connect(name: &'a str, credentials: &'a Credentials, is_secure: bool) -> Self {
+    pub(crate) fn connect(name: &str, credentials: &Credentials, is_secure: bool) -> Self {
         let password = credentials.password.as_ref().map(|it| BASE64.encode(it));
         let mqtt = json!({
             "username": credentials.username,
@@ -44,7 +54,7 @@ impl<'a> Asked<'a> {
             "clientId": credentials.client_id,
         });
         let parts = TokenParts::of_username(&credentials.username);
-        let mut asked = Self { is_mqtt: true, ..Self::new(name, parts, is_secure) };
+        let mut asked = Self { is_mqtt: true, ..Self::new(name, &parts, is_secure) };
         asked.protocols.push("mqtt");
         asked.protocol_data.insert("mqtt".to_owned(), mqtt);
         asked
@@ -52,8 +62,8 @@ impl<'a> Asked<'a> {
 
     /// About a request or an upgrade.
     pub(crate) fn http(
-        name: &'a str,
-        parts: TokenParts<'a>,
+        name: &str,
+        parts: &TokenParts<'_>,
         (headers, query): (Value, &str),
         is_secure: bool,
     ) -> Self {
@@ -64,9 +74,23 @@ impl<'a> Asked<'a> {
         asked
     }
 
-    fn new(name: &'a str, parts: TokenParts<'a>, is_secure: bool) -> Self {
-        let protocols = if is_secure { vec!["tls"] } else { Vec::new() };
-        Self { name, parts, protocols, protocol_data: Map::new(), is_mqtt: false }
+    fn new(name: &str, parts: &TokenParts<'_>, is_secure: bool) -> Self {
+        let pair = |(name, value): &(&str, &str)| {
+            ((*name).to_owned(), Zeroizing::new((*value).to_owned()))
+        };
+        Self {
+            name: name.to_owned(),
+            pairs: parts.pairs.iter().map(pair).collect(),
+            signature: parts.signature.as_deref().map(str::to_owned),
+            protocols: if is_secure { vec!["tls"] } else { Vec::new() },
+            protocol_data: Map::new(),
+            is_mqtt: false,
+        }
+    }
+
+    fn token(&self, key: &str) -> Option<&str> {
+        let pair = self.pairs.iter().find(|(name, _)| name.eq_ignore_ascii_case(key));
+        pair.map(|(_, value)| value.as_str())
     }
 }
 
@@ -113,15 +137,15 @@ impl Authorizers {
     pub(crate) async fn ask(
         &self,
         registry: &Registry,
-        asked: Asked<'_>,
+        asked: &Asked,
         unix_ms: u64,
     ) -> Option<Identity> {
-        let authorizer = registry.authorizer(asked.name).filter(|it| it.is_active)?;
-        let token = authorizer.token_key_name.as_deref().and_then(|key| asked.parts.token(key));
+        let authorizer = registry.authorizer(&asked.name).filter(|it| it.is_active)?;
+        let token = authorizer.token_key_name.as_deref().and_then(|key| asked.token(key));
         let is_verified = match (authorizer.signing_disabled, token) {
             (true, _) => false,
             (false, Some(token)) => {
-                is_signed(authorizer, token, asked.parts.signature.as_deref()).then_some(true)?
+                is_signed(authorizer, token, asked.signature.as_deref()).then_some(true)?
             }
             (false, None) => return None,
         };
@@ -156,7 +180,7 @@ impl Authorizers {
             }
             Ok(None) => None,
             Err(error) => {
-                tracing::warn!(authorizer = asked.name, %error, "an authorizer cannot be used");
+                tracing::warn!(authorizer = %asked.name, %error, "an authorizer cannot be used");
                 None
             }
         }

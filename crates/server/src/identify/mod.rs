@@ -16,7 +16,7 @@ use std::time::Duration;
 use bitts_aws::events::certificate_registered;
 use bitts_aws::registry::Identity;
 use bitts_broker::command::Command;
-use bitts_broker::{NewMessage, Proof, ShardId};
+use bitts_broker::{ConnId, NewMessage, Proof, ShardId};
 use bitts_mqtt::{Connect, QoS};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{Semaphore, mpsc};
@@ -33,6 +33,10 @@ use crate::tls::certificate_id;
 
 /// Connections that are looked at here at once; the others wait in the order in which they came.
 const AT_ONCE: usize = 256;
+/// Connections that wait to be looked at; one more is closed.
+const PENDING_MAX: usize = 4_096;
+/// Clients that authorizers are asked about again at once; the others wait.
+const AGAIN_AT_ONCE: usize = 64;
 /// How long an answer waits whose address failed too often.
 const PENALTY: Duration = Duration::from_secs(1);
 /// Answers that wait so at once; at the limit one more is given without delay.
@@ -84,6 +88,53 @@ impl Credentials {
     }
 }
 
+/// Who a client is, and what was asked where an authorizer said so and is to be asked again.
+#[derive(Debug, Default)]
+pub(crate) struct Identified {
+    pub(crate) proof: Proof,
+    pub(crate) asked: Option<Asked>,
+}
+
+impl Identified {
+    pub(crate) fn new(proof: Proof, asked: Option<Asked>) -> Self {
+        let is_refreshed = matches!(
+            &proof,
+            Proof::Identity(Identity::Authorizer(said)) if said.refresh_at_unix_ms.is_some()
+        );
+        Self { proof, asked: asked.filter(|_| is_refreshed) }
+    }
+}
+
+/// A client that is connected and to be asked about again.
+#[derive(Debug)]
+pub(crate) struct Again {
+    pub(crate) conn: ConnId,
+    pub(crate) owner: ShardId,
+    pub(crate) identified: Box<Identified>,
+}
+
+/// Where shards send whom they cannot tell.
+#[derive(Clone, Debug)]
+pub(crate) struct Inquiries {
+    pub(crate) pending: mpsc::Sender<Pending>,
+    /// At most one for each connection.
+    pub(crate) again: mpsc::UnboundedSender<Again>,
+}
+
+/// Where they arrive.
+#[derive(Debug)]
+pub(crate) struct Inquired {
+    pending: mpsc::Receiver<Pending>,
+    again: mpsc::UnboundedReceiver<Again>,
+}
+
+pub(crate) fn inquiries() -> (Inquiries, Inquired) {
+    let (pending, pending_received) = mpsc::channel(PENDING_MAX);
+    let (again, again_received) = mpsc::unbounded_channel();
+    let inquired = Inquired { pending: pending_received, again: again_received };
+    (Inquiries { pending, again }, inquired)
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Identifier {
@@ -108,7 +159,37 @@ impl Identifier {
     }
 
     /// Looks at connections until the server stops.
-    pub(crate) async fn run(self: Arc<Self>, mut pending: mpsc::Receiver<Pending>, mesh: Mesh) {
+    pub(crate) async fn run(self: Arc<Self>, inquired: Inquired, mesh: Mesh) {
+        let Inquired { pending, again } = inquired;
+        tokio::join!(
+            Arc::clone(&self).look_at_new(pending, mesh.clone()),
+            self.look_again(again, mesh)
+        );
+    }
+
+    /// Asks again about clients that are connected.
+    async fn look_again(self: Arc<Self>, mut inquired: mpsc::UnboundedReceiver<Again>, mesh: Mesh) {
+        let room = Arc::new(Semaphore::new(AGAIN_AT_ONCE));
+        while let Some(mut again) = inquired.recv().await {
+            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+            let (this, mesh) = (Arc::clone(&self), mesh.clone());
+            tokio::spawn(async move {
+                let registry = this.directory.current();
+                let unix_ms = this.clock.now().unix_ms;
+                let said = match &again.identified.asked {
+                    Some(asked) => this.authorizers.ask(&registry, asked, unix_ms).await,
+                    None => None,
+                };
+                drop(permit);
+                again.identified.proof = said.map_or(Proof::Failed, Proof::Identity);
+                if let Some(inbox) = mesh.inbox(again.owner) {
+                    inbox.send(&mut vec![Mail::Refreshed(again)]);
+                }
+            });
+        }
+    }
+
+    async fn look_at_new(self: Arc<Self>, mut pending: mpsc::Receiver<Pending>, mesh: Mesh) {
         let room = Arc::new(Semaphore::new(AT_ONCE));
         while let Some(Pending { mut conn, credentials, owner }) = pending.recv().await {
             let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
@@ -116,16 +197,16 @@ impl Identifier {
             tokio::spawn(async move {
                 let address = conn.source.ip();
                 let is_secure = conn.layers.as_ref().is_some_and(|layers| layers.is_secure());
-                let proof = match &credentials.certificate {
-                    Some(der) => this.register(der, &mesh).await,
+                let identified = match &credentials.certificate {
+                    Some(der) => Identified::new(this.register(der, &mesh).await, None),
                     None => this.identify(&credentials, is_secure).await,
                 };
                 // Whoever guesses waits; whoever comes behind it does not.
                 drop(permit);
-                if matches!(proof, Proof::Failed) {
+                if matches!(identified.proof, Proof::Failed) {
                     this.penalise(address).await;
                 }
-                conn.proof = Some(Box::new(proof));
+                conn.identified = Some(Box::new(identified));
                 if let Some(inbox) = mesh.inbox(owner) {
                     inbox.send(&mut vec![Mail::Conn(conn)]);
                 }
@@ -170,22 +251,22 @@ impl Identifier {
         proof
     }
 
-    async fn identify(&self, credentials: &Credentials, is_secure: bool) -> Proof {
+    async fn identify(&self, credentials: &Credentials, is_secure: bool) -> Identified {
         let registry = self.directory.current();
         let now = self.clock.now();
         let parts = TokenParts::of_username(&credentials.username);
         let is_user = parts.name.is_none() && registry.user(parts.user).is_some();
         let authorizer = parts.name.or_else(|| registry.default_authorizer());
-        let found = if let Some(name) = authorizer.filter(|_| !is_user) {
+        let (found, asked) = if let Some(name) = authorizer.filter(|_| !is_user) {
             let asked = Asked::connect(name, credentials, is_secure);
-            self.authorizers.ask(&registry, asked, now.unix_ms).await
+            (self.authorizers.ask(&registry, &asked, now.unix_ms).await, Some(asked))
         } else {
             let password = credentials.password.as_ref().map(|password| password.as_slice());
             let user = registry.user(parts.user);
             let is_right = self.passwords.check(user, password.unwrap_or_default()).await;
-            is_right.then(|| Identity::User(parts.user.into()))
+            (is_right.then(|| Identity::User(parts.user.into())), None)
         };
-        found.map_or(Proof::Failed, Proof::Identity)
+        Identified::new(found.map_or(Proof::Failed, Proof::Identity), asked)
     }
 
     /// Waits, if an address failed too often.

@@ -16,7 +16,7 @@ pub(crate) struct TokenParts<'a> {
     /// Which authorizer.
     pub(crate) name: Option<&'a str>,
     pub(crate) signature: Option<Cow<'a, str>>,
-    pairs: Vec<(&'a str, &'a str)>,
+    pub(super) pairs: Vec<(&'a str, &'a str)>,
 }
 
 impl<'a> TokenParts<'a> {
@@ -40,8 +40,7 @@ impl<'a> TokenParts<'a> {
 
     /// The token, under the name that its authorizer looks for.
     pub(crate) fn token(&self, key: &str) -> Option<&'a str> {
-        let is_key = |(name, _): &&(&str, &str)| name.eq_ignore_ascii_case(key);
-        self.pairs.iter().find(is_key).map(|pair| pair.1)
+        self.pairs.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|pair| pair.1)
     }
 
     /// Whether there is nothing that an authorizer would look at.
