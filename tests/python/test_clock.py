@@ -81,6 +81,38 @@ def test_keep_alive_runs_out(advance, clocked, name):
     assert (kind, body[0]) == (w.DISCONNECT, 0x8D)
 
 
+def test_a_will_waits_for_its_delay(advance, iot, clocked, name, device):
+    topic = name("will")
+    watcher = device(name("watcher"), server=clocked, keep_alive=0)
+    watcher.subscribe(topic)
+    will = {"topic": topic, "payload": "gone", "WillDelayInterval": 1800}
+    lamp = device(name("lamp"), server=clocked, will=will, expiry=3600, keep_alive=0)
+    lamp.vanish()
+    while iot.get_connection(clientId=lamp.client_id)["connected"]:
+        pass
+    advance(advanceSeconds=1790)
+    watcher.publish(topic, "not yet")
+    assert watcher.payload() == "not yet"
+    advance(advanceSeconds=11)
+    assert watcher.payload() == "gone"
+
+
+def test_a_message_is_too_old_after_its_expiry(advance, clocked, name, device):
+    """B-10: what waited tells how long it still counts, and what is too old is not there."""
+    topic, client_id = name("t"), name("lamp")
+    lamp = device(client_id, server=clocked, clean=False, expiry=86_400, keep_alive=0)
+    lamp.subscribe(topic)
+    lamp.disconnect()
+    other = device(name("other"), server=clocked, keep_alive=0)
+    other.publish(topic, "short", MessageExpiryInterval=600)
+    other.publish(topic, "long", MessageExpiryInterval=7200)
+    advance(advanceSeconds=3600)
+    lamp = device(client_id, server=clocked, clean=False, expiry=60, keep_alive=0)
+    message = lamp.message()
+    assert message.payload == b"long"
+    assert 3590 <= message.properties.MessageExpiryInterval <= 3600
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b'{"advanceSeconds":-1}', b'{"advanceYears":1}',
                                   b'{"advanceSeconds":1,"advanceMillis":1}',
                                   b'{"advanceSeconds":99999999999}'])

@@ -1,6 +1,8 @@
 """DeleteConnection further than AWS: only this session, held off, many at once, elsewhere."""
 
 import json
+import os
+import pty
 import subprocess
 import time
 
@@ -159,3 +161,30 @@ def test_the_command_says_what_it_did(fleet, fresh_server):
     done = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     assert (done["state"], done["disconnected"]) == ("DONE", 3)
     assert [one.read()[0] for one in wires] == [w.DISCONNECT] * 3
+
+
+def test_the_command_shows_a_bar_on_a_terminal(fleet, fresh_server):
+    """How many of how many, on standard error; the summary on standard output."""
+    prefix, _ = fleet(10)
+    ours, terminal = pty.openpty()
+    command = [BINARY, "connection", "delete", "--match", f"{prefix}/*", "--rate", "20",
+               "--endpoint-url", fresh_server.endpoint]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=terminal) as running:
+        os.close(terminal)
+        shown = b""
+        while (some := read_terminal(ours)):
+            shown += some
+        summary = running.stdout.read()
+    os.close(ours)
+    assert running.returncode == 0
+    # Between nothing and all there was something to see.
+    assert any(f" {done}/10 ".encode() in shown for done in range(1, 10)), shown
+    assert json.loads(summary)["disconnected"] == 10
+
+
+def read_terminal(ours):
+    """What a program wrote to its terminal; nothing once it has ended."""
+    try:
+        return os.read(ours, 4096)
+    except OSError:
+        return b""

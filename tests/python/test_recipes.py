@@ -22,7 +22,7 @@ def recipe(language):
 @pytest.mark.parametrize("language,command,end", [
     ("python", ["python3", "-"], "\nprint(listeners['mqtt'], flush=True)\ninput()\n"
                                  "server.terminate()\nserver.wait()\n"),
-    ("js", ["node", "-"], "\nconsole.log(listeners.mqtt);\n"
+    ("js", ["node", "-"], "\nconsole.log(JSON.parse(fs.readFileSync(ready, 'utf8')).mqtt);\n"
                           "process.on('SIGTERM', () => { server.kill(); process.exit(0); });\n"
                           "setInterval(() => {}, 1000);\n"),
 ])
