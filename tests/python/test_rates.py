@@ -6,6 +6,7 @@ import pytest
 
 import wire as w
 from conftest import data_plane
+from control import control_plane
 from rawhttp import Http
 from server import Server
 
@@ -66,3 +67,25 @@ def test_bytes_of_a_client_are_delayed(rated, name):
     for _ in range(10):
         assert client.read()[0] == w.PUBACK
     assert 0.7 < time.monotonic() - begun < 10
+
+
+def test_control_plane_has_a_rate_of_its_own(tmp_path):
+    """Its exception is a 400, which SDKs try again; other operations go on."""
+    config = tmp_path / "bitts.toml"
+    config.write_text("[limits]\ncontrol-plane-requests-per-second = 2\n")
+    running = Server("--config", str(config))
+    plane = control_plane(running.endpoint, retries={"total_max_attempts": 1})
+    refused = []
+    for _ in range(20):
+        try:
+            plane.list_things()
+        except plane.exceptions.ThrottlingException as error:
+            refused.append(error.response["ResponseMetadata"])
+    assert refused
+    assert {it["HTTPStatusCode"] for it in refused} == {400}
+    assert {it["HTTPHeaders"]["retry-after"] for it in refused} == {"1"}
+    plane.list_policies()
+    patient = control_plane(running.endpoint, retries={"mode": "standard", "max_attempts": 5})
+    for number in range(4):
+        patient.create_thing(thingName=f"thing-{number}")
+    assert running.stop() == 0

@@ -146,5 +146,6 @@ limit_keys! {
         "list-subscriptions-requests-per-second" list_subscriptions: RATE;
         "get-retained-message-requests-per-second" get_retained_message: RATE;
         "list-retained-messages-requests-per-second" list_retained_messages: RATE;
+        "control-plane-requests-per-second" control_plane: RATE;
     }
 }

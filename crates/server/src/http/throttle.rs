@@ -1,16 +1,21 @@
-//! Who asks too often: `ThrottlingException`, 429 with `Retry-After`.
+//! Who asks too often: `ThrottlingException`, 429, of the control plane 400, with `Retry-After`.
 //!
 //! Rates of operations are off unless they are asked for (`data-plane-http.md` §10). For tests the
 //! next requests can be made to throttle: `POST /bitts/v1/throttle?calls=3`, with
 //! `operation=DeleteConnection` for one operation only.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use bitts_aws::api::Operation;
+use bitts_aws::control::{ControlError, ControlErrorKind};
 use bitts_aws::error::{ApiError, ErrorKind};
 use bitts_broker::Moment;
 
-/// Most requests a second to the data plane, by operation; 0 is no limit. Default none.
+const RATE_EXCEEDED: &str = "Rate exceeded";
+
+/// Most requests a second, by operation; 0 is no limit. Default none.
 #[derive(Clone, Debug, Default)]
 pub struct RequestRates {
     /// DeleteConnection. AWS does not publish its limit.
@@ -23,6 +28,8 @@ pub struct RequestRates {
     pub get_retained_message: u32,
     /// ListRetainedMessages. On AWS 10.
     pub list_retained_messages: u32,
+    /// Each operation of the control plane. AWS has another limit for each of them.
+    pub control_plane: u32,
 }
 
 impl RequestRates {
@@ -35,6 +42,7 @@ impl RequestRates {
             list_subscriptions: 0,
             get_retained_message: 500,
             list_retained_messages: 10,
+            control_plane: 0,
         }
     }
 
@@ -65,6 +73,8 @@ pub(super) struct Throttle {
     /// Requests of any operation, and of each, that a test wants throttled.
     next: AtomicU32,
     next_of: [AtomicU32; Operation::ALL.len()],
+    /// The second under way, and requests of it by operation of the control plane.
+    controls: Mutex<(u64, BTreeMap<&'static str, u32>)>,
 }
 
 impl Throttle {
@@ -74,6 +84,7 @@ impl Throttle {
             used: Default::default(),
             next: AtomicU32::new(0),
             next_of: Default::default(),
+            controls: Mutex::default(),
         }
     }
 
@@ -87,6 +98,28 @@ impl Throttle {
     pub(super) fn check(&self, operation: Operation, now: Moment) -> Result<(), ApiError> {
         let is_in_time = !self.is_wanted(operation) && self.is_in_time(operation, now);
         is_in_time.then_some(()).ok_or_else(too_many)
+    }
+
+    /// Counts a request to the control plane, or refuses it.
+    pub(super) fn check_control(
+        &self,
+        operation: &'static str,
+        now: Moment,
+    ) -> Result<(), ControlError> {
+        let (per_second, second) = (self.rates.control_plane, now.0 / 1_000);
+        if per_second == 0 {
+            return Ok(());
+        }
+        let mut controls = self.controls.lock().unwrap_or_else(PoisonError::into_inner);
+        if controls.0 != second {
+            *controls = (second, BTreeMap::new());
+        }
+        let used = controls.1.entry(operation).or_default();
+        if *used >= per_second {
+            return Err(ControlError::new(ControlErrorKind::Throttling, RATE_EXCEEDED));
+        }
+        *used += 1;
+        Ok(())
     }
 
     fn is_wanted(&self, operation: Operation) -> bool {
@@ -113,7 +146,7 @@ impl Throttle {
 
 /// The exception for whoever asks too often.
 pub(super) fn too_many() -> ApiError {
-    ApiError::new(ErrorKind::Throttling, "Rate exceeded")
+    ApiError::new(ErrorKind::Throttling, RATE_EXCEEDED)
 }
 
 #[cfg(test)]
@@ -128,6 +161,16 @@ mod tests {
         assert!(!list(1_999));
         assert!(list(2_000));
         assert!((0..100).all(|_| throttle.check(Operation::Publish, Moment(1_000)).is_ok()));
+    }
+
+    #[test]
+    fn each_operation_of_the_control_plane_has_the_same_rate() {
+        let throttle = Throttle::new(RequestRates { control_plane: 2, ..RequestRates::default() });
+        let asked = [("A", 1_000), ("A", 1_500), ("A", 1_999), ("B", 1_999), ("A", 2_000)];
+        let done = asked.map(|(name, ms)| throttle.check_control(name, Moment(ms)).is_ok());
+        assert_eq!(done, [true, true, false, true, true]);
+        let free = Throttle::new(RequestRates::aws());
+        assert!((0..100).all(|_| free.check_control("A", Moment(0)).is_ok()));
     }
 
     #[test]

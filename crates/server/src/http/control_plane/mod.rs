@@ -21,7 +21,7 @@ use bitts_aws::sigv4;
 use data_encoding::HEXLOWER;
 use hyper::Request;
 use hyper::body::Incoming;
-use hyper::header::{HOST, HeaderValue, ORIGIN};
+use hyper::header::{HOST, HeaderValue, ORIGIN, RETRY_AFTER};
 use hyper::http::request::Parts;
 use serde_json::Value;
 
@@ -114,6 +114,7 @@ impl Front {
         if !caller.may_control(route) {
             return Err(denied(route, &self.directory.current()));
         }
+        self.throttle.check_control(route.operation().name(), self.clock.now().moment)?;
         let headers = RequestHeaders(&head.headers);
         let input = Input::parse(route, head.uri.query(), &headers, body)?;
         with.extend(NAMES.iter().filter_map(|name| Some((*name, input.text(name).ok()??.into()))));
@@ -233,5 +234,9 @@ fn not_routed(error: RouteError) -> ControlError {
 }
 
 fn answer_of(error: &ControlError, trace: &Trace) -> Answer {
-    Answer::exception(error.kind.status(), error.kind.name(), error.body(), trace)
+    let answer = Answer::exception(error.kind.status(), error.kind.name(), error.body(), trace);
+    match error.kind {
+        ControlErrorKind::Throttling => answer.with_header(RETRY_AFTER, "1"),
+        _ => answer,
+    }
 }
