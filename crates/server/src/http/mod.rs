@@ -96,7 +96,8 @@ pub(crate) fn start(
     let limits = config.server_limits.clone();
     let is_stopping = AtomicBool::new(false);
     let throttle = Throttle::new(config.request_rates.clone());
-    let identifier = Arc::new(Identifier::new(Arc::clone(&directory), clock));
+    let identifier = Identifier::new(Arc::clone(&directory), clock, Arc::clone(&counters));
+    let identifier = Arc::new(identifier);
     runtime.spawn(Arc::clone(&identifier).run(inquired, mesh.clone()));
     let front = Arc::new(Front {
         mesh,

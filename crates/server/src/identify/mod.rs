@@ -6,6 +6,7 @@
 
 mod authorizer;
 mod password;
+mod share;
 mod token;
 mod webhook;
 
@@ -24,16 +25,19 @@ use zeroize::Zeroizing;
 
 pub(crate) use self::authorizer::{Asked, Authorizers};
 use self::password::{Failures, Passwords};
+use self::share::Shares;
 pub(crate) use self::token::TokenParts;
 use crate::clock::Clock;
 use crate::conn::Conn;
 use crate::mesh::{Mail, Mesh};
+use crate::metrics::{Counters, Refusal};
 use crate::registry::{Directory, is_signed_by, read_certificate};
 use crate::tls::certificate_id;
 
-/// Connections that are looked at here at once; the others wait in the order in which they came.
+/// Connections that are looked at here at once, half of them of one address; the others wait in the
+/// order in which they came.
 const AT_ONCE: usize = 256;
-/// Connections that wait to be looked at; one more is closed.
+/// Connections that wait to be looked at, half of them of one address; one more is closed.
 const PENDING_MAX: usize = 4_096;
 /// Clients that authorizers are asked about again at once; the others wait.
 const AGAIN_AT_ONCE: usize = 64;
@@ -140,6 +144,7 @@ pub(crate) fn inquiries() -> (Inquiries, Inquired) {
 pub(crate) struct Identifier {
     directory: Arc<Directory>,
     clock: Clock,
+    counters: Arc<Counters>,
     passwords: Passwords,
     failures: Failures,
     penalties: Semaphore,
@@ -147,10 +152,11 @@ pub(crate) struct Identifier {
 }
 
 impl Identifier {
-    pub(crate) fn new(directory: Arc<Directory>, clock: Clock) -> Self {
+    pub(crate) fn new(directory: Arc<Directory>, clock: Clock, counters: Arc<Counters>) -> Self {
         Self {
             directory,
             clock,
+            counters,
             passwords: Passwords::default(),
             failures: Failures::default(),
             penalties: Semaphore::new(PENALTIES_AT_ONCE),
@@ -190,19 +196,24 @@ impl Identifier {
     }
 
     async fn look_at_new(self: Arc<Self>, mut pending: mpsc::Receiver<Pending>, mesh: Mesh) {
-        let room = Arc::new(Semaphore::new(AT_ONCE));
+        let (waiting, room) = (Shares::new(PENDING_MAX), Arc::new(Shares::new(AT_ONCE)));
         while let Some(Pending { mut conn, credentials, owner }) = pending.recv().await {
-            let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-            let (this, mesh) = (Arc::clone(&self), mesh.clone());
+            let address = conn.source.ip();
+            let Some(waits) = waiting.try_enter(address) else {
+                self.counters.refuse(Refusal::TooManyGreetings);
+                continue;
+            };
+            let (this, mesh, room) = (Arc::clone(&self), mesh.clone(), Arc::clone(&room));
             tokio::spawn(async move {
-                let address = conn.source.ip();
+                let Some(place) = room.enter(address).await else { return };
+                drop(waits);
                 let is_secure = conn.layers.as_ref().is_some_and(|layers| layers.is_secure());
                 let identified = match &credentials.certificate {
                     Some(der) => Identified::new(this.register(der, &mesh).await, None),
-                    None => this.identify(&credentials, is_secure).await,
+                    None => this.identify(&credentials, address, is_secure).await,
                 };
                 // Whoever guesses waits; whoever comes behind it does not.
-                drop(permit);
+                drop(place);
                 if matches!(identified.proof, Proof::Failed) {
                     this.penalise(address).await;
                 }
@@ -251,7 +262,12 @@ impl Identifier {
         proof
     }
 
-    async fn identify(&self, credentials: &Credentials, is_secure: bool) -> Identified {
+    async fn identify(
+        &self,
+        credentials: &Credentials,
+        address: IpAddr,
+        is_secure: bool,
+    ) -> Identified {
         let registry = self.directory.current();
         let now = self.clock.now();
         let parts = TokenParts::of_username(&credentials.username);
@@ -263,7 +279,7 @@ impl Identifier {
         } else {
             let password = credentials.password.as_ref().map(|password| password.as_slice());
             let user = registry.user(parts.user);
-            let is_right = self.passwords.check(user, password.unwrap_or_default()).await;
+            let is_right = self.passwords.check(user, password.unwrap_or_default(), address).await;
             (is_right.then(|| Identity::User(parts.user.into())), None)
         };
         Identified::new(found.map_or(Proof::Failed, Proof::Identity), asked)

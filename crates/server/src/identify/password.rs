@@ -1,4 +1,5 @@
-//! Passwords of users: argon2id, a few at a time, and slower for whoever guesses.
+//! Passwords of users: argon2id, a few at a time, one of them for an address, and slower for
+//! whoever guesses.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -8,7 +9,8 @@ use argon2::password_hash::PasswordHash;
 use argon2::{Argon2, PasswordVerifier};
 use bitts_aws::registry::User;
 use bitts_broker::Moment;
-use tokio::sync::Semaphore;
+
+use super::share::Shares;
 
 /// Hashes that are computed at once: each takes 19 MiB for as long as it runs.
 const AT_ONCE: usize = 2;
@@ -27,7 +29,7 @@ const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZSBzYWx0IG9mIG91cnM$\
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Passwords {
-    room: Semaphore,
+    room: Shares,
     /// Names what is remembered, so that it cannot be guessed from.
     key: [u8; 32],
     /// Digests of hashes with passwords that were right for them.
@@ -37,17 +39,22 @@ pub(super) struct Passwords {
 impl Default for Passwords {
     fn default() -> Self {
         let right = Mutex::default();
-        Self { room: Semaphore::new(AT_ONCE), key: rand::random(), right }
+        Self { room: Shares::new(AT_ONCE), key: rand::random(), right }
     }
 }
 
 impl Passwords {
     /// Whether this is the password of a user who may come in; of nobody it takes as long.
-    pub(super) async fn check(&self, user: Option<&User>, password: &[u8]) -> bool {
+    pub(super) async fn check(
+        &self,
+        user: Option<&User>,
+        password: &[u8],
+        address: IpAddr,
+    ) -> bool {
         let hash = user.map_or(NOBODY, |user| user.password_hash.expose()).to_owned();
         let digest = self.digest(&hash, password);
         let is_known = self.is_remembered(&digest);
-        let is_right = is_known || self.compute(hash, password.to_vec()).await;
+        let is_right = is_known || self.compute(hash, password.to_vec(), address).await;
         if is_right && !is_known {
             self.remember(digest);
         }
@@ -66,15 +73,15 @@ impl Passwords {
         right.insert(digest);
     }
 
-    async fn compute(&self, hash: String, password: Vec<u8>) -> bool {
-        let Ok(permit) = self.room.acquire().await else { return false };
+    async fn compute(&self, hash: String, password: Vec<u8>, address: IpAddr) -> bool {
+        let Some(place) = self.room.enter(address).await else { return false };
         let password = zeroize::Zeroizing::new(password);
         let computed = tokio::task::spawn_blocking(move || {
             let Ok(hash) = PasswordHash::new(&hash) else { return false };
             Argon2::default().verify_password(&password, &hash).is_ok()
         });
         let is_right = computed.await.unwrap_or(false);
-        drop(permit);
+        drop(place);
         is_right
     }
 
@@ -127,6 +134,7 @@ mod tests {
     #[tokio::test]
     async fn of_nobody_no_password_is_right_and_it_is_computed_all_the_same() {
         assert!(PasswordHash::new(NOBODY).is_ok());
-        assert!(!Passwords::default().check(None, b"x").await);
+        let address = IpAddr::from([192, 0, 2, 1]);
+        assert!(!Passwords::default().check(None, b"x", address).await);
     }
 }
