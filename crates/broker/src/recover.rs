@@ -5,12 +5,12 @@
 //! says nothing, for the checkpoint that follows tells of it again. What a shard accepted and
 //! another had not taken from its inbox is given to it again by [`Shard::restore_message`].
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use crate::message::Message;
 use crate::record::{
@@ -325,46 +325,45 @@ fn untaken(
 impl Recovered {
     /// The same state as records, in an order in which they can be read: what is owed and kept
     /// names messages that stand before it. What is untaken is not among them.
-    #[must_use]
-    pub fn records(&self) -> Vec<Record> {
-        let mut records = Vec::new();
-        let mut kept = BTreeSet::new();
-        let mut keep = |message: &Arc<Message>, records: &mut Vec<Record>| {
-            if message.log.is_some_and(|log| kept.insert(log)) {
-                records.push(Record::Kept { message: Arc::clone(message) });
-            }
-        };
+    pub fn each_record(&self, take: &mut impl FnMut(Record)) {
+        let mut kept = HashSet::with_hasher(FixedState::with_seed(self.next_entry));
         for session in &self.sessions {
-            let client_id = &session.client_id;
-            let owed = VecDeque::new();
-            let alone = SavedSession { owed, principal: None, ..session.clone() };
-            records.push(Record::Session(Box::new(alone)));
-            records.extend(session.principal.as_ref().map(|principal| Record::Principal {
-                client_id: Arc::clone(client_id),
-                principal: principal.clone(),
-            }));
+            take(Record::Session(Box::new(session.without_owed())));
+            if let Some(principal) = session.principal.clone() {
+                take(Record::Principal { client_id: Arc::clone(&session.client_id), principal });
+            }
             for owed in &session.owed {
-                owed.message.iter().for_each(|message| keep(message, &mut records));
-                let (client_id, owed) = (Arc::clone(client_id), owed.clone());
-                records.push(Record::Owed { client_id, owed });
+                owed.message.iter().for_each(|message| keep(message, &mut kept, take));
+                let client_id = Arc::clone(&session.client_id);
+                take(Record::Owed { client_id, owed: owed.clone() });
             }
         }
         for message in &self.retained {
-            keep(message, &mut records);
-            records.push(Record::Retained { message: Arc::clone(message) });
+            keep(message, &mut kept, take);
+            take(Record::Retained { message: Arc::clone(message) });
         }
         for (group, (number, message)) in
             self.parked.iter().flat_map(|(group, held)| held.iter().map(move |one| (group, one)))
         {
-            keep(message, &mut records);
+            keep(message, &mut kept, take);
             let (group, number, message) = (Arc::clone(group), *number, Arc::clone(message));
-            records.push(Record::Parked { group, number, message });
+            take(Record::Parked { group, number, message });
         }
         for (thing, shadow, state) in self.shadows.iter().cloned() {
-            records.push(Record::Shadow { thing, shadow, state });
+            take(Record::Shadow { thing, shadow, state });
         }
-        records.extend(self.gone.iter().map(|gone| Record::Gone(Box::new(gone.clone()))));
-        records
+        self.gone.iter().for_each(|gone| take(Record::Gone(Box::new(gone.clone()))));
+    }
+}
+
+/// A message of the log stands once, before what names it.
+fn keep(
+    message: &Arc<Message>,
+    kept: &mut HashSet<LogId, FixedState>,
+    take: &mut impl FnMut(Record),
+) {
+    if message.log.is_some_and(|log| kept.insert(log)) {
+        take(Record::Kept { message: Arc::clone(message) });
     }
 }
 

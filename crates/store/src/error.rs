@@ -38,6 +38,12 @@ pub enum StoreError {
         /// Ours.
         known: u16,
     },
+    /// Something is written into a directory that must be new.
+    #[error("{place}: it is not empty: nothing is written")]
+    NotEmpty {
+        /// The directory.
+        place: String,
+    },
     /// A part is not there.
     #[error("{place}: damaged: {what}")]
     Missing {
@@ -60,7 +66,10 @@ impl StoreError {
                 );
                 is_full && *operation != SYNC
             }
-            Self::Damaged { .. } | Self::Format { .. } | Self::Missing { .. } => false,
+            Self::Damaged { .. }
+            | Self::Format { .. }
+            | Self::NotEmpty { .. }
+            | Self::Missing { .. } => false,
         }
     }
 }

@@ -104,6 +104,12 @@ impl<D: Disk> Opened<D> {
         self.identity
     }
 
+    /// What a person is told where the directory is.
+    #[must_use]
+    pub fn place(&self) -> String {
+        self.disk.place("")
+    }
+
     /// Bytes of all segments.
     #[must_use]
     pub fn bytes(&self) -> u64 {

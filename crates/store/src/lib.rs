@@ -5,6 +5,7 @@
 //! driver is behind it, the core never sees: [`MemoryStore`] keeps nothing, [`JournalStore`] writes
 //! a journal that [`recover`] reads.
 
+mod anew;
 mod commit;
 pub mod disk;
 mod error;
@@ -15,11 +16,12 @@ pub mod segment;
 
 use bitts_broker::{Lsn, Now, Outbox};
 
+pub use anew::{Anew, write_anew};
 pub use commit::{Committer, Gauges, JournalStore, Notice, Submissions};
 pub use error::StoreError;
 pub use journal::{Journal, Opened, Torn};
 pub use open::{Restart, recover};
-pub use repair::{Damage, Salvaged, salvage, write_anew};
+pub use repair::{Damage, Salvaged, salvage};
 
 /// What one shard needs of durable storage.
 ///

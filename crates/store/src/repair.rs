@@ -1,18 +1,13 @@
-//! What can be read of a damaged journal, written into a new one.
+//! What can be read of a damaged journal.
 
-use bitts_broker::record::{Batch, Entry, Lsn, encode};
+use bitts_broker::Now;
 use bitts_broker::recover::{Recovered, Recovery};
-use bitts_broker::{Now, ShardId, ShardSet, Slot};
 
-use crate::commit::{put_unit, units};
+use crate::commit::units;
 use crate::disk::Disk;
 use crate::error::StoreError;
-use crate::journal::{Opened, empty_frame, segments_of};
-use crate::open::Restart;
+use crate::journal::segments_of;
 use crate::segment::{Frame, HEADER_BYTES, Header, next_frame};
-
-/// Records in one frame of a new journal.
-const RECORDS_PER_FRAME: usize = 4_096;
 
 /// A place of a journal that could not be read.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -78,50 +73,4 @@ pub fn salvage<D: Disk>(disk: &mut D, now: Now) -> Result<Salvaged, StoreError> 
     }
     let (identity, damages) = salvaged;
     Ok(Salvaged { recovered: recovery.finish(), identity, damages })
-}
-
-/// Writes a state into a directory that is new.
-pub fn write_anew<D: Disk>(
-    disk: D,
-    identity: u128,
-    recovered: &Recovered,
-    now: Now,
-) -> Result<(), StoreError> {
-    let opened = Opened::read(disk, &mut |_, _| Ok(()))?;
-    if opened.bytes() > 0 {
-        let what = "there is a journal already".to_owned();
-        return Err(StoreError::Missing { place: "the new directory".to_owned(), what });
-    }
-    let mut journal = Restart::new(recovered.shards).begin(opened, identity, true)?;
-    let records = recovered.records();
-    for some in records.chunks(RECORDS_PER_FRAME) {
-        let batch = Batch { slot: Slot(0), lsn: Lsn(1), records: some.to_vec() };
-        let mut frame = empty_frame();
-        let mut unit = Vec::new();
-        encode(ShardId(0), now, &[], &[batch], &[], &mut unit);
-        put_unit(&mut frame, &unit);
-        journal.append(&mut frame)?;
-    }
-    for untaken in &recovered.untaken {
-        let Some(log) = untaken.message.log else { continue };
-        let entry = Entry {
-            slot: Slot(0),
-            lsn: Lsn(1),
-            message: untaken.message.clone(),
-            received: None,
-            others: untaken.others.without(log.shard),
-            keeper: untaken.to_retain.then(|| other_than(log.shard)),
-        };
-        let mut frame = empty_frame();
-        let mut unit = Vec::new();
-        encode(log.shard, now, &[], &[], &[entry], &mut unit);
-        put_unit(&mut frame, &unit);
-        journal.append(&mut frame)?;
-    }
-    journal.sync()
-}
-
-/// Any other shard: who keeps a retained message is decided by its topic at the next start.
-fn other_than(shard: ShardId) -> ShardId {
-    if ShardSet::only(shard).contains(ShardId(0)) { ShardId(1) } else { ShardId(0) }
 }

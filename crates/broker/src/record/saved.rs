@@ -155,4 +155,17 @@ impl SavedSession {
             owed: VecDeque::new(),
         }
     }
+
+    /// All of it but what the client is owed, and who that is.
+    pub(crate) fn without_owed(&self) -> Self {
+        Self {
+            client_id: Arc::clone(&self.client_id),
+            principal: None,
+            will: self.will.clone(),
+            subscriptions: self.subscriptions.clone(),
+            received: self.received.clone(),
+            owed: VecDeque::new(),
+            ..*self
+        }
+    }
 }
