@@ -218,6 +218,7 @@ pub struct Committer<D> {
     submissions: Arc<Submissions>,
     shards: ShardSet,
     phase: Phase,
+    checkpoint_from_bytes: u64,
     /// Bytes of the journal after the last checkpoint.
     live_bytes: u64,
     body: Vec<u8>,
@@ -233,41 +234,85 @@ impl<D: Disk> Committer<D> {
             submissions,
             shards,
             phase: Phase::None,
+            checkpoint_from_bytes: CHECKPOINT_FROM_BYTES,
             live_bytes: 0,
             body: empty_frame(),
             reached: Vec::new(),
         }
     }
 
+    /// A checkpoint is due at twice the live state and this many bytes. Default 64 MiB.
+    #[must_use]
+    pub fn with_checkpoints_from(mut self, bytes: u64) -> Self {
+        self.checkpoint_from_bytes = bytes;
+        self
+    }
+
     /// Runs until [`Submissions::close`], or until the disk fails. Then nothing that waited is ever
     /// answered, and the process must end.
     pub fn run(mut self, notify: &impl Fn(ShardId, Notice)) -> Result<(), StoreError> {
         while let Some(checkpointed) = self.wait() {
-            if self.body.len() > empty_frame().len() {
-                self.commit()?;
-                self.tell(notify);
-                self.let_go();
-            } else if self.journal.is_low_on_space() {
-                self.journal.look_at_space()?;
+            loop {
+                match self.turn(checkpointed, notify) {
+                    Err(error) if error.is_no_space() && self.wait_for_space() => {}
+                    outcome => break outcome?,
+                }
             }
-            let is_full = self.journal.is_low_on_space();
-            self.submissions.gauges.is_full.store(is_full, Ordering::Relaxed);
-            self.go_on(checkpointed, notify)?;
         }
         Ok(())
+    }
+
+    /// Does what [`Committer::run`] does at once, and does not wait; `false` where nothing was to
+    /// be done. What had no space is tried again in the next step.
+    pub fn step(&mut self, notify: &impl Fn(ShardId, Notice)) -> Result<bool, StoreError> {
+        let mut waiting = self.submissions.lock();
+        let is_stuck = self.body.len() > empty_frame().len();
+        let checkpointed = waiting.checkpointed;
+        if !is_stuck && !self.is_due(&waiting) && !self.journal.is_low_on_space() {
+            return Ok(false);
+        }
+        if !is_stuck {
+            take(&mut self.body, &mut self.reached, &mut waiting);
+        }
+        drop(waiting);
+        match self.turn(checkpointed, notify) {
+            Err(error) if error.is_no_space() => {
+                self.submissions.gauges.is_full.store(true, Ordering::Relaxed);
+                Ok(true)
+            }
+            outcome => outcome.map(|()| true),
+        }
+    }
+
+    /// Writes what was taken, and takes the next step of a checkpoint.
+    fn turn(
+        &mut self,
+        checkpointed: ShardSet,
+        notify: &impl Fn(ShardId, Notice),
+    ) -> Result<(), StoreError> {
+        if self.body.len() > empty_frame().len() {
+            self.commit()?;
+            self.tell(notify);
+            self.let_go();
+        } else if self.journal.is_low_on_space() {
+            self.journal.look_at_space()?;
+        }
+        let is_full = self.journal.is_low_on_space();
+        self.submissions.gauges.is_full.store(is_full, Ordering::Relaxed);
+        self.go_on(checkpointed, notify)
+    }
+
+    /// Whether there is something to write, or every shard has done its part of a checkpoint.
+    fn is_due(&self, waiting: &Waiting) -> bool {
+        let is_done = self.phase != Phase::None && waiting.checkpointed == self.shards;
+        waiting.body.len() > empty_frame().len() || is_done
     }
 
     /// Takes what was submitted, and which shards have done their part of a checkpoint. Ends where
     /// nothing more comes.
     fn wait(&mut self) -> Option<ShardSet> {
-        let empty = empty_frame().len();
-        let wanted = if self.phase == Phase::None { ShardSet::EMPTY } else { self.shards };
         let mut waiting = self.submissions.lock();
-        loop {
-            let is_done = !wanted.is_empty() && waiting.checkpointed == wanted;
-            if waiting.body.len() > empty || is_done {
-                break;
-            }
+        while !self.is_due(&waiting) {
             if waiting.is_closing {
                 return None;
             }
@@ -285,9 +330,7 @@ impl<D: Disk> Committer<D> {
                 self.submissions.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner)
             };
         }
-        std::mem::swap(&mut self.body, &mut waiting.body);
-        self.reached.clone_from(&waiting.reached);
-        waiting.reached.fill(None);
+        take(&mut self.body, &mut self.reached, &mut waiting);
         Some(waiting.checkpointed)
     }
 
@@ -298,13 +341,7 @@ impl<D: Disk> Committer<D> {
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
-        loop {
-            match self.journal.append(&mut self.body) {
-                Ok(()) => break,
-                Err(error) if error.is_no_space() && self.wait_for_space() => {}
-                Err(error) => return Err(error),
-            }
-        }
+        self.journal.append(&mut self.body)?;
         self.journal.sync()?;
         let gauges = &self.submissions.gauges;
         gauges.commits.fetch_add(1, Ordering::Relaxed);
@@ -340,7 +377,7 @@ impl<D: Disk> Committer<D> {
     ) -> Result<(), StoreError> {
         match self.phase {
             Phase::None => {
-                let due = CHECKPOINT_FROM_BYTES + 2 * self.live_bytes;
+                let due = self.checkpoint_from_bytes + 2 * self.live_bytes;
                 if self.journal.bytes() < due {
                     return Ok(());
                 }
@@ -370,4 +407,11 @@ impl<D: Disk> Committer<D> {
         self.submissions.lock().checkpointed = ShardSet::EMPTY;
         self.shards.iter().for_each(|shard| notify(shard, notice));
     }
+}
+
+/// Moves what waits out of the way of those that submit.
+fn take(body: &mut Vec<u8>, reached: &mut Vec<Option<Lsn>>, waiting: &mut Waiting) {
+    std::mem::swap(body, &mut waiting.body);
+    reached.clone_from(&waiting.reached);
+    waiting.reached.fill(None);
 }

@@ -10,6 +10,7 @@ mod commit;
 pub mod disk;
 mod error;
 mod journal;
+mod memory_disk;
 mod open;
 mod repair;
 pub mod segment;
@@ -20,6 +21,7 @@ pub use anew::{Anew, write_anew};
 pub use commit::{Committer, Gauges, JournalStore, Notice, Submissions};
 pub use error::StoreError;
 pub use journal::{Journal, Opened, Torn};
+pub use memory_disk::MemoryDisk;
 pub use open::{Restart, recover};
 pub use repair::{Damage, Salvaged, salvage};
 

@@ -1,14 +1,10 @@
 //! The journal on disks that lose power, tear writes and fail.
 
-mod disk;
-
 use std::io::ErrorKind;
 
 use bitts_store::segment::{FRAME_BYTES, Frame};
-use bitts_store::{Journal, Opened, StoreError};
+use bitts_store::{Journal, MemoryDisk, Opened, StoreError};
 use proptest::prelude::*;
-
-use crate::disk::MemoryDisk;
 
 fn body(text: &str) -> Vec<u8> {
     let mut body = vec![0; FRAME_BYTES];

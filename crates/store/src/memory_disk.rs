@@ -1,12 +1,15 @@
-//! A disk in memory that forgets what was not synced, and fails when told to.
+//! A disk in memory that forgets what was not synced, and fails when told to: for tests.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bitts_store::disk::Disk;
+use crate::disk::Disk;
 
+/// What is written as a whole or not at all, in bytes.
 const SECTOR: usize = 512;
+/// Bytes of the disk, and free ones while it is full.
+const DISK_BYTES: u64 = 1 << 40;
 
 /// A file as programs see it, and as the platters have it.
 #[derive(Clone, Debug, Default)]
@@ -27,45 +30,45 @@ struct State {
     /// Mistakes of a disk, or of what should have called it.
     forgets_syncs: bool,
     forgets_directory_syncs: bool,
-    is_dead: bool,
+    is_full: bool,
 }
 
 /// See the module. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct MemoryDisk(Arc<Mutex<State>>);
+pub struct MemoryDisk(Arc<Mutex<State>>);
 
 impl MemoryDisk {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().expect("nobody panicked")
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Syncs do nothing.
-    pub(crate) fn forget_syncs(&self) {
+    pub fn forget_syncs(&self) {
         self.state().forgets_syncs = true;
     }
 
     /// Syncs of the directory do nothing.
-    pub(crate) fn forget_directory_syncs(&self) {
+    pub fn forget_directory_syncs(&self) {
         self.state().forgets_directory_syncs = true;
     }
 
     /// Operation number `at` from here on fails, once or from then on.
-    pub(crate) fn fail(&self, at: usize, kind: ErrorKind, is_for_good: bool) {
+    pub fn fail(&self, at: usize, kind: ErrorKind, is_for_good: bool) {
         let mut state = self.state();
         state.operations = 0;
         state.fails = Some((at, kind, is_for_good));
     }
 
     /// Operations since [`MemoryDisk::fail`].
-    pub(crate) fn operations(&self) -> usize {
+    pub fn operations(&self) -> usize {
         self.state().operations
     }
 
     /// The power goes: of what was not synced each sector stays if `keep` says so, and names that
     /// were not synced are as they were.
-    pub(crate) fn lose_power(&self, mut keep: impl FnMut() -> bool) {
+    pub fn lose_power(&self, mut keep: impl FnMut() -> bool) {
         let mut state = self.state();
-        (state.fails, state.is_dead) = (None, false);
+        state.fails = None;
         state.names = state.stable_names.clone();
         for file in state.files.values_mut() {
             let len = if keep() { file.seen.len() } else { file.stable.len() };
@@ -74,12 +77,39 @@ impl MemoryDisk {
             for (at, sector) in after.chunks_mut(SECTOR).enumerate() {
                 let written = file.seen.get(at * SECTOR..).unwrap_or_default();
                 let len = sector.len().min(written.len());
-                if keep() {
-                    sector[..len].copy_from_slice(&written[..len]);
+                if keep()
+                    && let (Some(to), Some(from)) = (sector.get_mut(..len), written.get(..len))
+                {
+                    to.copy_from_slice(from);
                 }
             }
             file.seen.clone_from(&after);
             file.stable = after;
+        }
+    }
+
+    /// What the system had taken is there: only the process died.
+    pub fn revive(&self) {
+        self.state().fails = None;
+    }
+
+    /// Nothing more can be written, or there is space again.
+    pub fn set_full(&self, is_full: bool) {
+        self.state().is_full = is_full;
+    }
+
+    /// Changes a bit of the last file's end that was never synced, if there is one.
+    pub fn flip_unsynced(&self, bit: usize) {
+        let mut state = self.state();
+        let is_segment = |(name, _): &(&String, &usize)| name.starts_with("journal-");
+        let Some((_, at)) = state.names.iter().rfind(is_segment) else { return };
+        let at = *at;
+        let Some(file) = state.files.get_mut(&at) else { return };
+        let stable = file.stable.len();
+        let unsynced = file.seen.get_mut(stable..).unwrap_or_default();
+        let bits = unsynced.len() * 8;
+        if let Some(byte) = bits.checked_sub(1).and_then(|_| unsynced.get_mut(bit % bits / 8)) {
+            *byte ^= 1 << (bit % 8);
         }
     }
 
@@ -116,6 +146,9 @@ impl Disk for MemoryDisk {
 
     fn create(&mut self, name: &str) -> io::Result<()> {
         let mut state = self.operate()?;
+        if state.is_full {
+            return Err(ErrorKind::StorageFull.into());
+        }
         let at = state.next;
         state.next += 1;
         state.files.insert(at, File::default());
@@ -125,12 +158,17 @@ impl Disk for MemoryDisk {
 
     fn write(&mut self, name: &str, at: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.operate()?;
+        if state.is_full {
+            return Err(ErrorKind::StorageFull.into());
+        }
         let file = state.file(name)?;
         let end = at as usize + bytes.len();
         if file.seen.len() < end {
             file.seen.resize(end, 0);
         }
-        file.seen[at as usize..end].copy_from_slice(bytes);
+        if let Some(place) = file.seen.get_mut(at as usize..end) {
+            place.copy_from_slice(bytes);
+        }
         Ok(())
     }
 
@@ -173,8 +211,8 @@ impl Disk for MemoryDisk {
     }
 
     fn space(&mut self) -> io::Result<(u64, u64)> {
-        drop(self.operate()?);
-        Ok((1 << 40, 1 << 40))
+        let is_full = self.operate()?.is_full;
+        Ok((if is_full { 0 } else { DISK_BYTES }, DISK_BYTES))
     }
 
     fn place(&self, name: &str) -> String {

@@ -1,0 +1,107 @@
+//! What a journal adds up to, given to the shards that own it.
+//!
+//! Every shard is new. Where the process had another number of shards, names are in the same slots
+//! and on other shards. What becomes durable on the way is left in the outboxes.
+
+use std::sync::Arc;
+
+use bitts_aws::shadow::ShadowId;
+
+use crate::input::Input;
+use crate::outbox::Outbox;
+use crate::recover::Recovered;
+use crate::shard::Shard;
+use crate::slot::{Placement, ShardId, Slot};
+use crate::time::Now;
+
+/// A shadow that cannot be read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct BadShadow {
+    /// Its thing.
+    pub thing: Box<str>,
+}
+
+/// Gives every shard what it owns, with an outbox for each.
+pub fn restore(
+    shards: &mut [Shard],
+    outs: &mut [Outbox],
+    recovered: Recovered,
+    placement: Placement,
+    now: Now,
+) -> Result<(), BadShadow> {
+    let before = placement.with_shards(recovered.shards);
+    for session in recovered.sessions {
+        if let Some((shard, out)) = owner(shards, outs, placement, &session.client_id) {
+            shard.restore_session(now, session, out);
+        }
+    }
+    exchange(shards, outs, now);
+    for shard in shards.iter_mut() {
+        shard.restore_log(recovered.next_entry);
+    }
+    for message in recovered.retained {
+        if let Some((shard, out)) = owner(shards, outs, placement, &message.topic) {
+            shard.restore_retained(message, false, out);
+        }
+    }
+    for (thing, name, state) in recovered.shadows {
+        let Some((shard, _)) = owner(shards, outs, placement, &thing) else { continue };
+        let id = ShadowId::new(&thing, name.as_deref()).ok();
+        if id.is_none_or(|id| shard.restore_shadow(now, &id, state).is_err()) {
+            return Err(BadShadow { thing });
+        }
+    }
+    for gone in recovered.gone {
+        if let Some((shard, _)) = owner(shards, outs, placement, &gone.client_id) {
+            shard.restore_gone(now, gone);
+        }
+    }
+    for (group, parked) in recovered.parked {
+        if let Some((shard, out)) = owner(shards, outs, placement, &group) {
+            shard.restore_parked(&group, parked, out);
+        }
+    }
+    for untaken in &recovered.untaken {
+        if untaken.to_retain
+            && let Some((shard, out)) = owner(shards, outs, placement, &untaken.message.topic)
+        {
+            shard.restore_retained(Arc::clone(&untaken.message), true, out);
+        }
+        let is_owed = |slot: Slot| untaken.others.contains(before.shard_of(slot));
+        for (shard, out) in shards.iter_mut().zip(outs.iter_mut()) {
+            shard.restore_message(now, &untaken.message, &is_owed, out);
+        }
+    }
+    exchange(shards, outs, now);
+    Ok(())
+}
+
+/// The shard that owns a name, and its outbox.
+fn owner<'a>(
+    shards: &'a mut [Shard],
+    outs: &'a mut [Outbox],
+    placement: Placement,
+    name: &str,
+) -> Option<(&'a mut Shard, &'a mut Outbox)> {
+    let at = usize::from(placement.owner_of(name).0);
+    shards.get_mut(at).zip(outs.get_mut(at))
+}
+
+/// Takes parcels to where they go, until there are none.
+fn exchange(shards: &mut [Shard], outs: &mut [Outbox], now: Now) {
+    loop {
+        let mut parcels = Vec::new();
+        for (from, out) in (0_u8..).zip(outs.iter_mut()) {
+            parcels.extend(out.parcels.drain(..).map(|(to, parcel)| (ShardId(from), to, parcel)));
+        }
+        if parcels.is_empty() {
+            return;
+        }
+        for (from, to, parcel) in parcels {
+            let at = usize::from(to.0);
+            if let Some((shard, out)) = shards.get_mut(at).zip(outs.get_mut(at)) {
+                shard.handle(now, Input::Parcel { from, parcel }, out);
+            }
+        }
+    }
+}
