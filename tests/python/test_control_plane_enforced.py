@@ -13,6 +13,7 @@ import urllib.request
 import pytest
 
 from control import ACCOUNT, Durable, allow, bitts, control_plane, document
+from enforced import sign
 from test_control_plane import refused
 
 
@@ -208,3 +209,14 @@ def test_commands(admin, serve, data_dir, tmp_path):
     assert run("thing", "list") == {"things": []}
     assert "another process uses it" in bitts(
         "credential", "create", "--admin", "--data-dir", data_dir, status=1)
+
+
+def test_key_without_a_policy_may_do_nothing_where_that_is_asked_for(enforce):
+    """Our switch beside `policies.md` §5: the administrator's keys may do everything all the same."""
+    server = enforce("--keys-without-policies", "nothing")
+    key = server.key()
+    denied = server.send(sign(server, key, "GET", "/retainedMessage"))
+    assert (denied.status, denied.error) == (403, "ForbiddenException")
+    policy = server.policy(("Allow", "iot:ListRetainedMessages", "*"))
+    server.plane.attach_policy(policyName=policy, target=f"accesskey/{key.id}")
+    assert server.send(sign(server, key, "GET", "/retainedMessage")).status == 200

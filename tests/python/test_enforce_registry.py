@@ -4,11 +4,13 @@ What cannot be parsed, loaded or reached stops the start or the change; it never
 """
 
 import json
+import shutil
 import subprocess
+from concurrent import futures
 
 import pytest
 
-from control import document
+from control import control_plane, document
 from enforced import Enforced, TEMPORARY, knock, line, sign, unsigned
 from server import BINARY
 from ways import Way
@@ -170,3 +172,62 @@ def test_refused_change_changes_nothing(enforced, name):
     assert enforced.send(sign(enforced, key, "GET", "/connections/a")).status == 403
     assert [it["versionId"] for it in plane.list_policy_versions(policyName=word)[
         "policyVersions"]] == ["1"]
+
+
+# Looking after the directory
+
+def store(*words):
+    done = subprocess.run([BINARY, "store", *words], capture_output=True, text=True, timeout=60)
+    return done.returncode, json.loads(done.stdout) if done.returncode == 0 else done.stderr
+
+
+def test_store_check_backup_and_repair_are_of_the_registry_too(enforce, tmp_path):
+    """The copy of a server that runs lets in who it let in; a damaged line is named, and passed."""
+    server = enforce()
+    key = server.key(("Allow", "iot:*", "*"))
+    server.plane.create_thing(thingName="lamp")
+    copy = tmp_path / "copy"
+    status, said = store("backup", "--data-dir", server.data_dir, "--to", copy)
+    assert status == 0 and said["copiedBytes"] > (copy / "registry.log").stat().st_size > 0
+    assert (copy / "registry.log").stat().st_mode & 0o777 == 0o600
+    status, said = store("check", "--data-dir", copy)
+    assert (status, said["tornBytes"], said["damages"]) == (0, 0, [])
+    assert said["registryRows"] >= 5
+
+    with open(copy / "registry.log", "ab") as log:
+        log.write(b"00000000 torn")
+    assert store("check", "--data-dir", copy)[1]["tornBytes"] == 13
+    text = (copy / "registry.log").read_bytes()
+    place = text.index(b'"lamp"')
+    (copy / "registry.log").write_bytes(text[:place] + b'"lump"' + text[place + 6:])
+    status, why = store("check", "--data-dir", copy)
+    assert status == 1 and "registry.log" in why
+    assert f"byte {text.rindex(bytes([10]), 0, place) + 1}" in why
+
+    saved = tmp_path / "saved"
+    status, said = store("repair", "--data-dir", copy, "--to", saved)
+    [damage] = said["damages"]
+    assert status == 0 and damage["file"].endswith("registry.log")
+    shutil.copytree(server.pki, saved / "pki")
+    server.kill()
+    shutil.rmtree(server.data_dir)
+    shutil.copytree(saved, server.data_dir)
+    server.restart()
+    assert server.plane.list_things()["things"] == []
+    assert control_plane(server.endpoint, *key).list_policies()["policies"]
+
+
+def test_audit_log_begins_another_file_and_keeps_every_change(enforce, tmp_path):
+    config = tmp_path / "bitts.toml"
+    config.write_text("[limits]\naudit-bytes-max = \"4KiB\"\naudit-files-max = 100\n")
+    server = enforce("--config", str(config))
+    with futures.ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda n: server.plane.create_thing(thingName=f"thing-{n}"), range(100)))
+    server.kill()
+    files = sorted(server.data_dir.glob("audit.log*"))
+    assert len(files) > 4 and all(it.stat().st_size <= 4096 for it in files)
+    assert all(it.stat().st_mode & 0o777 == 0o600 for it in files)
+    lines = [json.loads(line) for it in files for line in it.read_text().splitlines()]
+    made = [it["with"]["thingName"] for it in lines if it["action"] == "iot:CreateThing"]
+    assert sorted(made) == sorted(f"thing-{n}" for n in range(100))
+    server.restart()

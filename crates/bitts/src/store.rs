@@ -66,6 +66,7 @@ fn say(holds: &Holds) -> Result<(), Failure> {
     );
     let damages: Vec<_> = damages.collect();
     say_json(&json!({
+        "registryRows": holds.registry_rows,
         "sessions": holds.sessions,
         "owedMessages": holds.owed,
         "retainedMessages": holds.retained,

@@ -197,7 +197,7 @@ impl Foundation {
 fn stored(config: &Config) -> Result<Stored, StartError> {
     let scope = ArnScope::new("aws", &config.region, &config.account)
         .map_err(|error| StartError::Thread(io::Error::other(error)))?;
-    Ok(Stored::open(config.data_dir.as_deref(), scope)?)
+    Ok(Stored::open(config.data_dir.as_deref(), scope, config)?)
 }
 
 /// One socket for each shard, or none.

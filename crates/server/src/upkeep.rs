@@ -1,7 +1,8 @@
 //! What is done with a data directory while no server, or while a server, uses it.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use bitts_broker::recover::Recovered;
@@ -9,7 +10,11 @@ use bitts_store::disk::OsDisk;
 use bitts_store::{Damage, Salvaged, StoreError, recover, salvage, write_anew};
 
 use crate::clock::Clock;
+use crate::registry::{RegistryError, check_rows, salvaged_rows, write_rows};
 use crate::storage::JOURNAL;
+
+/// The registry in the data directory.
+const REGISTRY: &str = "registry.log";
 
 /// What a journal holds.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -22,6 +27,8 @@ pub struct Holds {
     pub retained: usize,
     /// Shadows.
     pub shadows: usize,
+    /// Rows of the registry of identities.
+    pub registry_rows: usize,
     /// Bytes at its end that a start cuts off.
     pub torn_bytes: u64,
     /// Places that could not be read.
@@ -35,6 +42,7 @@ impl Holds {
             owed: recovered.sessions.iter().map(|session| session.owed.len()).sum(),
             retained: recovered.retained.len(),
             shadows: recovered.shadows.len(),
+            registry_rows: 0,
             torn_bytes,
             damages,
         }
@@ -53,38 +61,70 @@ fn existing(data_dir: &Path) -> Result<OsDisk, StoreError> {
     OsDisk::open(&path).map_err(failed(&path, "open"))
 }
 
-/// Reads all of a journal, as a start would, and changes nothing.
+/// What is wrong with the registry, as what is wrong with a file.
+fn unusable(error: RegistryError) -> StoreError {
+    match error {
+        RegistryError::File { path, source } => failed(&path, "use")(source),
+        RegistryError::InUse { path } => {
+            failed(&path, "open")(io::Error::other("another process uses this directory"))
+        }
+        RegistryError::Damaged { path, offset } => StoreError::Damaged {
+            place: path.display().to_string(),
+            offset: offset as u64,
+            what: "a line",
+        },
+        RegistryError::Unknown { ref path } | RegistryError::Rows { ref path, .. } => {
+            StoreError::Missing { place: path.display().to_string(), what: error.to_string() }
+        }
+    }
+}
+
+/// Reads all of a journal and of the registry, as a start would, and changes nothing.
 pub fn check(data_dir: &Path) -> Result<Holds, StoreError> {
     let (opened, recovered) = recover(existing(data_dir)?, Clock::new().now())?;
     let torn_bytes = opened.torn.map_or(0, |torn| torn.bytes);
-    Ok(Holds::of(&recovered, torn_bytes, Vec::new()))
+    let (registry_rows, torn) = check_rows(data_dir).map_err(unusable)?;
+    Ok(Holds { registry_rows, ..Holds::of(&recovered, torn_bytes + torn, Vec::new()) })
 }
 
-/// Writes what can be read of a damaged journal into a new data directory.
+/// Writes what can be read of a damaged journal, and of the registry, into a new data directory.
 pub fn repair(data_dir: &Path, to: &Path) -> Result<Holds, StoreError> {
     let now = Clock::new().now();
-    let Salvaged { recovered, identity, damages } = salvage(&mut existing(data_dir)?, now)?;
+    let Salvaged { recovered, identity, mut damages } = salvage(&mut existing(data_dir)?, now)?;
+    let (rows, more) = salvaged_rows(data_dir).map_err(unusable)?;
+    damages.extend(more);
     let path = to.join(JOURNAL);
     let disk = OsDisk::open(&path).map_err(failed(&path, "make"))?;
     write_anew(disk, identity.unwrap_or_else(rand::random), &recovered, now)?;
-    Ok(Holds::of(&recovered, 0, damages))
+    write_rows(to, rows).map_err(unusable)?;
+    let (registry_rows, _) = check_rows(to).map_err(unusable)?;
+    Ok(Holds { registry_rows, ..Holds::of(&recovered, 0, damages) })
 }
 
-/// Copies a journal into a new data directory, also while a server writes it. Says how many bytes.
+/// Copies a journal and the registry into a new data directory, also while a server writes them.
+/// Says how many bytes.
+///
+/// The registry is one file to which lines are added: a copy may end in a line that is torn.
 ///
 /// All segments but the last are complete, and the last is cut where it ends while it is copied. A
 /// checkpoint that removes segments meanwhile makes the copy begin again.
 pub fn backup(data_dir: &Path, to: &Path) -> Result<u64, StoreError> {
+    let (registry, copied) = (data_dir.join(REGISTRY), to.join(REGISTRY));
     let (from, to) = (data_dir.join(JOURNAL), to.join(JOURNAL));
-    fs::create_dir_all(&to).map_err(failed(&to, "make"))?;
+    DirBuilder::new().recursive(true).mode(0o700).create(&to).map_err(failed(&to, "make"))?;
     if fs::read_dir(&to).map_err(failed(&to, "list"))?.next().is_some() {
-        let what = "it is not empty".to_owned();
-        return Err(StoreError::Missing { place: to.display().to_string(), what });
+        return Err(StoreError::NotEmpty { place: to.display().to_string() });
     }
+    let rows = match fs::copy(&registry, &copied) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Ok(bytes) => fs::File::open(&copied).and_then(|file| file.sync_all()).map(|()| bytes),
+        failed => failed,
+    };
+    let rows = rows.map_err(failed(&registry, "copy"))?;
     loop {
         match copy(&from, &to) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && from.exists() => {}
-            outcome => return outcome.map_err(failed(&from, "copy")),
+            outcome => return outcome.map(|it| it + rows).map_err(failed(&from, "copy")),
         }
     }
 }

@@ -70,13 +70,18 @@ pub struct OsDisk {
 impl OsDisk {
     /// Opens a directory, makes it if needed, and locks it for this process.
     pub fn open(path: &Path) -> io::Result<Self> {
+        Self::open_with(path, "bitts.lock")
+    }
+
+    /// The same with a lock of another name, for files that are not the journal's.
+    pub fn open_with(path: &Path, lock: &str) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)?;
         let lock = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(false)
             .mode(FILE_MODE)
-            .open(path.join("bitts.lock"))?;
+            .open(path.join(lock))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => {

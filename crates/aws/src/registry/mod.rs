@@ -136,6 +136,14 @@ pub(crate) fn named<'a, T>(map: &'a OrderedMap<Arc<str>, Arc<T>>, name: &str) ->
 }
 
 impl Registry {
+    /// The same where access keys to which no policy was ever attached may do nothing, or
+    /// everything.
+    #[must_use]
+    pub fn with_keys_bound(mut self, are_bound: bool) -> Self {
+        self.settings.binds_keys_without_policies = are_bound;
+        self
+    }
+
     /// An empty registry for this partition, region and account.
     #[must_use]
     pub fn new(scope: ArnScope, limits: RegistryLimits) -> Self {

@@ -187,6 +187,19 @@ static KEYS: &[Key] = &[
         current: |settings| Value::Text(if settings.aws_rates { "aws" } else { "off" }.to_owned()),
     },
     Key {
+        name: "keys-without-policies",
+        about: "What an access key without any policy may do: everything or nothing",
+        kind: Kind::Choice(&["everything", "nothing"]),
+        scope: Scope::Start,
+        apply: |settings, value| {
+            settings.config.binds_keys_without_policies = value.text() == "nothing";
+        },
+        current: |settings| {
+            let is_bound = settings.config.binds_keys_without_policies;
+            Value::Text(if is_bound { "nothing" } else { "everything" }.to_owned())
+        },
+    },
+    Key {
         name: "auth",
         about: "Who is let in: open (anyone) or enforce (who may by the registry's policies)",
         kind: Kind::Choice(&["open", "enforce"]),

@@ -92,6 +92,8 @@ limit_keys! {
         "http-headers-max" http_headers_max: Kind::Count(16, 1_024);
         "http-body-bytes-max" http_body_bytes_max: Kind::Bytes(KIB, 16 * MIB);
         "throughput-per-second-per-connection" throughput_max: Kind::Bytes(0, 1024 * MIB);
+        "audit-bytes-max" audit_bytes_max: Kind::Bytes(4 * KIB, TIB);
+        "audit-files-max" audit_files_max: Kind::Count(1, 10_000);
         "http-timeout" http_timeout: Kind::Millis(100, HOUR_MS);
     }
     limits: Limits {

@@ -52,6 +52,10 @@ pub struct ServerLimits {
     pub http_path_bytes_max: usize,
     /// Bytes of an HTTP request's body. Default 256 KiB. At the limit 413.
     pub http_body_bytes_max: usize,
+    /// Bytes of `audit.log`. Default 64 MiB. At the limit another one is begun.
+    pub audit_bytes_max: u64,
+    /// Earlier files of the audit log that are kept. Default 10. At the limit the oldest is removed.
+    pub audit_files_max: u32,
     /// For the head of an HTTP request, and for its body. Default 10 s each. Later: close, 408.
     pub http_timeout: Duration,
 }
@@ -77,6 +81,8 @@ impl Default for ServerLimits {
             http_headers_max: 64,
             http_path_bytes_max: 8 << 10,
             http_body_bytes_max: 256 << 10,
+            audit_bytes_max: 64 << 20,
+            audit_files_max: 10,
             http_timeout: Duration::from_secs(10),
         }
     }

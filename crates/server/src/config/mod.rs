@@ -43,6 +43,9 @@ pub struct Config {
     pub https: Option<SocketAddr>,
     /// Who is let in. Default anyone.
     pub auth: Auth,
+    /// Whether an access key to which no policy was ever attached may do nothing. Default no: it may
+    /// do everything.
+    pub binds_keys_without_policies: bool,
     /// Where everything durable is. Default none: everything is in memory only.
     pub data_dir: Option<std::path::PathBuf>,
     /// Where the development CA is that signs certificates for devices. Default none: none are
@@ -87,6 +90,7 @@ impl Default for Config {
             http: Some(SocketAddr::from(([127, 0, 0, 1], 8830))),
             https: None,
             auth: Auth::Open,
+            binds_keys_without_policies: false,
             data_dir: None,
             pki_dir: None,
             durability: crate::Durability::Sync,

@@ -6,16 +6,20 @@
 //! log is written anew with what is in force: to another file, synced, then renamed. A last line
 //! that is torn, without its end or with a part that was never written, was never answered: it is
 //! cut off and reported. Damage anywhere else is refused with its place, and nothing on disk
-//! changes.
+//! changes. A full disk refuses changes until there is room; any other failure is final.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use bitts_aws::registry::{LoadError, Row, Table};
+use bitts_store::Damage;
 use serde_json::Value;
 
+use super::folder::{Folder, Unwritten, is_no_space};
+
+/// The log, and the one that takes its place.
+const LOG: &str = "registry.log";
+const NEW: &str = "registry.new";
 /// What a log begins with: its kind and the version of its form.
 const HEADER: &str = "bitts registry 1";
 /// Rows of one line of a log that is written anew.
@@ -65,95 +69,117 @@ pub enum RegistryError {
 /// An open log. Whoever has it is the only one.
 #[derive(Debug)]
 pub(crate) struct Log {
-    path: PathBuf,
-    /// `None` after a write that failed: what is on disk is in doubt until the next start.
-    file: Option<File>,
-    _lock: File,
+    folder: Folder,
+    /// Bytes of it that are good; absent where it is not there.
+    len: Option<u64>,
+    /// Bytes behind them that were torn.
+    torn: u64,
+    /// A write failed: what is on disk is in doubt until the next start.
+    has_failed: bool,
 }
 
-fn at(path: &Path) -> impl FnOnce(io::Error) -> RegistryError {
-    let path = path.to_owned();
-    move |source| RegistryError::File { path, source }
+/// The rows of a log, and what of it they are.
+struct Read {
+    rows: Vec<Row>,
+    len: u64,
+    torn: u64,
 }
 
 impl Log {
-    /// Takes the log of a folder, which is made if it is missing, and reads its rows.
-    pub(crate) fn open(dir: &Path) -> Result<(Self, Vec<Row>), RegistryError> {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(at(dir))?;
-        let lock_path = dir.join("registry.lock");
-        let lock = private(OpenOptions::new().write(true).create(true))
-            .open(&lock_path)
-            .map_err(at(&lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(RegistryError::InUse { path: lock_path }),
-            Err(TryLockError::Error(source)) => return Err(at(&lock_path)(source)),
-        }
-        let path = dir.join("registry.log");
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(at(&path)(error)),
-        };
-        let rows = read(&path, &text)?;
-        Ok((Self { path, file: None, _lock: lock }, rows))
+    /// Reads the log of a folder. Nothing changes.
+    pub(super) fn open(folder: Folder) -> Result<(Self, Vec<Row>), RegistryError> {
+        let path = folder.path(LOG);
+        let text = folder.read(LOG)?;
+        let is_there = text.is_some();
+        let Read { rows, len, torn } = read(&path, &text.unwrap_or_default())?;
+        let len = is_there.then_some(len);
+        Ok((Self { folder, len, torn, has_failed: false }, rows))
     }
 
     /// Where it is.
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+    pub(crate) fn path(&self) -> PathBuf {
+        self.folder.path(LOG)
     }
 
-    /// Writes the log anew with these rows; from then on changes can be added.
-    pub(crate) fn compact(&mut self, rows: impl Iterator<Item = Row>) -> Result<(), RegistryError> {
-        let new = self.path.with_extension("new");
-        let file = write_anew(&new, rows).map_err(at(&new))?;
-        fs::rename(&new, &self.path).map_err(at(&self.path))?;
-        if let Some(dir) = self.path.parent() {
-            File::open(dir).and_then(|dir| dir.sync_all()).map_err(at(dir))?;
+    /// Bytes at its end that are no line.
+    pub(super) fn torn(&self) -> u64 {
+        self.torn
+    }
+
+    /// Writes the log anew with these rows; from then on changes can be added. Where the disk is
+    /// full the old one stays, without what was torn.
+    pub(super) fn compact(&mut self, rows: impl Iterator<Item = Row>) -> Result<(), RegistryError> {
+        let written = write_anew(&self.folder, rows);
+        let (path, full) = match (written, self.len) {
+            (Ok(len), _) => {
+                self.len = Some(len);
+                (self.path(), self.folder.disk().sync_directory())
+            }
+            (Err(error), Some(len)) if is_no_space(&error) => {
+                tracing::warn!(path = %self.path().display(), "not written anew: the disk is full");
+                (self.path(), self.cut(len))
+            }
+            (Err(error), _) => (self.folder.path(NEW), Err(error)),
+        };
+        self.torn = 0;
+        full.map_err(|source| RegistryError::File { path, source })
+    }
+
+    /// Takes away what is not good.
+    fn cut(&self, len: u64) -> io::Result<()> {
+        let mut disk = self.folder.disk();
+        match disk.remove(NEW) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
         }
-        self.file = Some(file);
+        if self.torn > 0 {
+            disk.truncate(LOG, len)?;
+            disk.sync(LOG)?;
+        }
         Ok(())
-    }
-
-    /// Makes the next write fail.
-    #[cfg(test)]
-    pub(super) fn break_for_tests(&mut self) {
-        self.file = Some(File::open(&self.path).unwrap());
     }
 
     /// Adds changes as one line. When this returns they are on disk.
     ///
-    /// After a failure nothing is added any more: the system may have kept a part.
-    pub(crate) fn append(&mut self, rows: &[Row]) -> io::Result<()> {
-        let mut file = self
-            .file
-            .take()
-            .ok_or_else(|| io::Error::other("an earlier write failed; restart to go on"))?;
-        file.write_all(&line(rows)?)?;
-        file.sync_data()?;
-        self.file = Some(file);
-        Ok(())
+    /// Where the disk is full nothing has changed; after any other failure nothing is added any
+    /// more: the system may have kept a part.
+    pub(super) fn append(&mut self, rows: &[Row]) -> Result<(), Unwritten> {
+        let len = self.len.filter(|_| !self.has_failed);
+        let Some(len) = len else {
+            return Err(io::Error::other("an earlier write failed; restart to go on").into());
+        };
+        let line = line(rows)?;
+        let written = self.folder.append(LOG, (len, &line), true);
+        self.has_failed = matches!(written, Err(Unwritten::Failed(_)));
+        if written.is_ok() {
+            self.len = Some(len + line.len() as u64);
+        }
+        written
     }
 }
 
-fn write_anew(new: &Path, rows: impl Iterator<Item = Row>) -> io::Result<File> {
-    let file = private(OpenOptions::new().write(true).create(true).truncate(true)).open(new)?;
-    let mut writer = BufWriter::new(file);
-    writeln!(writer, "{HEADER}")?;
+/// Writes a whole log beside the one that is there, and lets it take its place.
+fn write_anew(folder: &Folder, rows: impl Iterator<Item = Row>) -> io::Result<u64> {
+    let mut disk = folder.disk();
+    disk.create(NEW)?;
+    let mut bytes = format!("{HEADER}\n").into_bytes();
+    let mut len = 0;
     let mut rows = rows.peekable();
-    while rows.peek().is_some() {
+    loop {
         let part: Vec<Row> = rows.by_ref().take(ROWS_PER_LINE).collect();
-        writer.write_all(&line(&part)?)?;
+        if !part.is_empty() {
+            bytes.extend_from_slice(&line(&part)?);
+        }
+        disk.write(NEW, len, &bytes)?;
+        len += bytes.len() as u64;
+        bytes.clear();
+        if rows.peek().is_none() {
+            break;
+        }
     }
-    let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
-    file.sync_all()?;
-    Ok(file)
-}
-
-/// Files that only their owner reads: they hold secrets.
-pub(super) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
-    options.mode(0o600)
+    disk.sync(NEW)?;
+    disk.rename(NEW, LOG)?;
+    Ok(len)
 }
 
 fn line(rows: &[Row]) -> io::Result<Vec<u8>> {
@@ -167,10 +193,10 @@ fn line(rows: &[Row]) -> io::Result<Vec<u8>> {
 }
 
 /// The rows of a log's text.
-fn read(path: &Path, text: &[u8]) -> Result<Vec<Row>, RegistryError> {
+fn read(path: &Path, text: &[u8]) -> Result<Read, RegistryError> {
     let mut rows = Vec::new();
     let mut lines = text.split_inclusive(|byte| *byte == b'\n').peekable();
-    let Some(header) = lines.next() else { return Ok(rows) };
+    let Some(header) = lines.next() else { return Ok(Read { rows, len: 0, torn: 0 }) };
     if header != format!("{HEADER}\n").as_bytes() {
         return Err(RegistryError::Unknown { path: path.to_owned() });
     }
@@ -182,12 +208,35 @@ fn read(path: &Path, text: &[u8]) -> Result<Vec<Row>, RegistryError> {
                 let bytes = line.len();
                 let path = path.display();
                 tracing::warn!(%path, offset, bytes, "a torn last line is cut off");
+                return Ok(Read { rows, len: offset as u64, torn: bytes as u64 });
             }
             None => return Err(RegistryError::Damaged { path: path.to_owned(), offset }),
         }
         offset += line.len();
     }
-    Ok(rows)
+    Ok(Read { rows, len: offset as u64, torn: 0 })
+}
+
+/// The rows of every line that can be read, and where the others are; nothing is changed.
+pub(super) fn salvage(folder: &Folder) -> Result<(Vec<Row>, Vec<Damage>), RegistryError> {
+    let text = folder.read(LOG)?.unwrap_or_default();
+    let (mut rows, mut damages, mut offset) = (Vec::new(), Vec::new(), 0);
+    let mut lines = text.split_inclusive(|byte| *byte == b'\n').peekable();
+    while let Some(line) = lines.next() {
+        let is_header = offset == 0 && line == format!("{HEADER}\n").as_bytes();
+        let is_cut_off = lines.peek().is_none() && is_torn(line);
+        match read_line(line) {
+            Some(read) => rows.extend(read),
+            None if is_header || is_cut_off => {}
+            None => damages.push(Damage {
+                place: folder.path(LOG).display().to_string(),
+                offset: offset as u64,
+                bytes: line.len() as u64,
+            }),
+        }
+        offset += line.len();
+    }
+    Ok((rows, damages))
 }
 
 /// Whether a line was not written to its end: it has none, or a part that was never written. One
@@ -211,9 +260,16 @@ fn read_line(line: &[u8]) -> Option<Vec<Row>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::io::ErrorKind;
     use std::os::unix::fs::PermissionsExt;
 
+    use super::super::folder::tests::failing;
     use super::*;
+
+    fn open(dir: &Path) -> Result<(Log, Vec<Row>), RegistryError> {
+        Log::open(Folder::open(dir)?)
+    }
 
     fn row(key: &str, value: Option<&str>) -> Row {
         let value = value.map(|value| value.as_bytes().to_vec());
@@ -223,7 +279,7 @@ mod tests {
     /// A folder with a log of these changes.
     fn written(changes: &[Vec<Row>]) -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
-        let (mut log, rows) = Log::open(dir.path()).unwrap();
+        let (mut log, rows) = open(dir.path()).unwrap();
         assert!(rows.is_empty());
         log.compact([].into_iter()).unwrap();
         for change in changes {
@@ -243,19 +299,19 @@ mod tests {
     #[test]
     fn what_was_added_is_read_in_order() {
         let dir = written(&three());
-        let (_, rows) = Log::open(dir.path()).unwrap();
+        let (_, rows) = open(dir.path()).unwrap();
         assert_eq!(rows, three().concat());
     }
 
     #[test]
     fn a_log_written_anew_holds_what_it_was_given_and_goes_on() {
         let dir = written(&three());
-        let (mut log, _) = Log::open(dir.path()).unwrap();
+        let (mut log, _) = open(dir.path()).unwrap();
         let kept: Vec<_> = (0..600).map(|number| row(&number.to_string(), Some("{}"))).collect();
         log.compact(kept.clone().into_iter()).unwrap();
         log.append(&[row("new", None)]).unwrap();
         drop(log);
-        let (_, rows) = Log::open(dir.path()).unwrap();
+        let (_, rows) = open(dir.path()).unwrap();
         assert_eq!(rows, [kept, vec![row("new", None)]].concat());
         assert!(!dir.path().join("registry.new").exists());
     }
@@ -263,12 +319,12 @@ mod tests {
     #[test]
     fn only_one_process_has_it_and_only_its_owner_reads_it() {
         let dir = written(&[]);
-        let (log, _) = Log::open(dir.path()).unwrap();
-        assert!(matches!(Log::open(dir.path()), Err(RegistryError::InUse { .. })));
+        let (log, _) = open(dir.path()).unwrap();
+        assert!(matches!(open(dir.path()), Err(RegistryError::InUse { .. })));
         let mode = fs::metadata(log.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         drop(log);
-        Log::open(dir.path()).unwrap();
+        open(dir.path()).unwrap();
     }
 
     /// Wherever the last write is torn, what was answered before it is there.
@@ -280,13 +336,13 @@ mod tests {
         let last = whole[..whole.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
         for end in last..whole.len() {
             fs::write(&path, &whole[..end]).unwrap();
-            let (_, rows) = Log::open(dir.path()).unwrap();
+            let (_, rows) = open(dir.path()).unwrap();
             assert_eq!(rows, three()[..2].concat(), "{end}");
         }
         let mut zeroed = whole.clone();
         zeroed[last..].fill(0);
         fs::write(&path, &zeroed).unwrap();
-        assert_eq!(Log::open(dir.path()).unwrap().1, three()[..2].concat());
+        assert_eq!(open(dir.path()).unwrap().1, three()[..2].concat());
     }
 
     /// A last line that was written whole was answered: a changed bit of it is no tear.
@@ -300,9 +356,25 @@ mod tests {
             let mut damaged = whole.clone();
             damaged[byte] ^= 1;
             fs::write(&path, &damaged).unwrap();
-            let refused = Log::open(dir.path());
+            let refused = open(dir.path());
             assert!(matches!(refused, Err(RegistryError::Damaged { .. })), "{byte}");
         }
+    }
+
+    #[test]
+    fn of_a_damaged_log_every_other_line_is_read() {
+        let dir = written(&three());
+        let path = dir.path().join("registry.log");
+        let mut damaged = fs::read(&path).unwrap();
+        let second = HEADER.len() + 1 + line(&three()[0]).unwrap().len();
+        damaged[second + 20] ^= 1;
+        damaged.extend_from_slice(b"torn");
+        fs::write(&path, &damaged).unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        let (rows, damages) = salvage(&folder).unwrap();
+        assert_eq!(rows, [three()[0].clone(), three()[2].clone()].concat());
+        assert_eq!(damages[0].offset, second as u64);
+        assert_eq!((damages.len(), fs::read(&path).unwrap()), (1, damaged));
     }
 
     /// One changed bit before the last line is found, whichever it is.
@@ -317,26 +389,82 @@ mod tests {
             let mut damaged = whole.clone();
             damaged[byte] ^= 1;
             fs::write(&path, &damaged).unwrap();
-            match Log::open(dir.path()).unwrap_err() {
+            match open(dir.path()).unwrap_err() {
                 RegistryError::Damaged { offset, .. } => assert_eq!(offset, first, "{byte}"),
                 other => panic!("{byte}: {other}"),
             }
             assert_eq!(fs::read(&path).unwrap(), damaged);
         }
         fs::write(&path, "bitts registry 2\n").unwrap();
-        assert!(matches!(Log::open(dir.path()), Err(RegistryError::Unknown { .. })));
+        assert!(matches!(open(dir.path()), Err(RegistryError::Unknown { .. })));
+    }
+
+    /// Begins as a server does, and makes changes until one is refused for good.
+    fn serve(folder: Folder, changes: &[Vec<Row>]) -> Result<Vec<Row>, RegistryError> {
+        let (mut log, rows) = Log::open(folder)?;
+        log.compact(rows.into_iter())?;
+        let mut answered = Vec::new();
+        for change in changes {
+            loop {
+                match log.append(change) {
+                    Ok(()) => answered.extend(change.clone()),
+                    // It passes.
+                    Err(Unwritten::NoSpace) => continue,
+                    Err(Unwritten::Failed(_)) => {
+                        let after = log.append(change).unwrap_err().to_string();
+                        assert_eq!(after, "an earlier write failed; restart to go on");
+                        return Ok(answered);
+                    }
+                }
+                break;
+            }
+        }
+        Ok(answered)
+    }
+
+    /// D1, D4, D6: whichever operation fails, the next start has what was answered, and at most the
+    /// change that was under way; a full disk passes.
+    #[test]
+    fn whichever_operation_fails_what_was_answered_is_there() {
+        let more = [vec![row("d", Some("{}")), row("e", Some("{}"))], vec![row("d", None)]];
+        for (kind, is_for_good) in
+            [(ErrorKind::Other, false), (ErrorKind::Other, true), (ErrorKind::StorageFull, false)]
+        {
+            for at in 1.. {
+                let dir = written(&three());
+                let path = dir.path().join("registry.log");
+                let mut torn = fs::read(&path).unwrap();
+                torn.extend_from_slice(b"00000000 [[\"thing");
+                fs::write(&path, torn).unwrap();
+                let (folder, plan) = failing(dir.path(), Some((at, kind, is_for_good)));
+                let answered = serve(folder, &more).unwrap_or_default();
+                let (_, rows) = open(dir.path()).unwrap();
+                let before = [three().concat(), answered].concat();
+                let all = [three().concat(), more.concat()].concat();
+                assert!(rows.len() >= before.len(), "{at} {kind:?}");
+                assert_eq!(rows[..], all[..rows.len()], "{at} {kind:?}");
+                if kind == ErrorKind::StorageFull && at > 2 {
+                    let is_sync = before.len() < all.len();
+                    assert!(!is_sync || plan.lock().unwrap().done >= at, "{at}");
+                }
+                if plan.lock().unwrap().done < at {
+                    break;
+                }
+            }
+        }
     }
 
     #[test]
-    fn nothing_is_added_after_a_failure() {
-        let dir = written(&[]);
-        let (mut log, _) = Log::open(dir.path()).unwrap();
-        log.compact([].into_iter()).unwrap();
-        log.break_for_tests();
-        assert!(log.append(&[row("a", Some("{}"))]).is_err());
-        let after = log.append(&[row("a", Some("{}"))]).unwrap_err();
-        assert_eq!(after.to_string(), "an earlier write failed; restart to go on");
-        drop(log);
-        assert!(Log::open(dir.path()).unwrap().1.is_empty());
+    fn a_disk_that_is_full_at_the_start_keeps_the_log_that_is_there() {
+        for at in 2..5 {
+            let dir = written(&three());
+            let (folder, _) = failing(dir.path(), Some((at, ErrorKind::StorageFull, false)));
+            assert_eq!(serve(folder, &[vec![row("d", None)]]).unwrap(), [row("d", None)], "{at}");
+            assert_eq!(
+                open(dir.path()).unwrap().1,
+                [three().concat(), vec![row("d", None)]].concat()
+            );
+            assert!(!dir.path().join("registry.new").exists());
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 mod audit;
 mod file;
+mod folder;
 mod offline;
 mod x509;
 
@@ -18,11 +19,15 @@ use bitts_broker::command::Command;
 use serde_json::Value;
 use tokio::sync::{Mutex, oneshot};
 
+use self::audit::AuditLimits;
 pub(crate) use self::audit::{Audit, Entry};
 use self::file::Log;
 pub use self::file::RegistryError;
+use self::folder::{Folder, Unwritten};
 pub use self::offline::{AdminKey, AdminKeyError, create_admin_key};
+pub(crate) use self::offline::{check_rows, salvaged_rows, stored_rows, write_rows};
 pub(crate) use self::x509::{check_authority, is_signed_by, read as read_certificate};
+use crate::config::Config;
 use crate::mesh::Mesh;
 
 /// A registry from disk, and what takes its changes.
@@ -35,18 +40,25 @@ pub(crate) struct Stored {
 
 impl Stored {
     /// The registry of a folder; without one it is empty, and in memory only.
-    pub(crate) fn open(dir: Option<&Path>, scope: ArnScope) -> Result<Self, RegistryError> {
+    pub(crate) fn open(
+        dir: Option<&Path>,
+        scope: ArnScope,
+        config: &Config,
+    ) -> Result<Self, RegistryError> {
         let limits = RegistryLimits::default();
+        let are_bound = config.binds_keys_without_policies;
         let Some(dir) = dir else {
-            let registry = Arc::new(Registry::new(scope, limits));
+            let registry = Registry::new(scope, limits).with_keys_bound(are_bound);
+            let registry = Arc::new(registry);
             return Ok(Self { registry, log: None, audit: Audit::default() });
         };
-        let (mut log, rows) = Log::open(dir)?;
+        let folder = Folder::open(dir)?;
+        let (mut log, rows) = Log::open(folder.clone())?;
         let registry = Registry::load(scope, limits, rows)
-            .map_err(|problem| RegistryError::Rows { path: log.path().to_owned(), problem })?;
+            .map_err(|problem| RegistryError::Rows { path: log.path(), problem })?
+            .with_keys_bound(are_bound);
         log.compact(registry.rows())?;
-        let audit = Audit::open(dir)
-            .map_err(|source| RegistryError::File { path: dir.join("audit.log"), source })?;
+        let audit = Audit::open(folder, AuditLimits::of(&config.server_limits))?;
         Ok(Self { registry: Arc::new(registry), log: Some(log), audit })
     }
 
@@ -58,7 +70,7 @@ impl Stored {
         given: &Given,
     ) -> Result<Value, ControlError> {
         let Applied { registry, rows, answer } = self.registry.apply(operation, input, given)?;
-        append(self.log.as_mut(), &rows)?;
+        append(self.log.as_mut(), &rows, || {})?;
         self.registry = Arc::new(registry);
         Ok(answer)
     }
@@ -100,6 +112,8 @@ pub(crate) struct Directory {
     mesh: Mesh,
     /// Shards decide by it.
     is_enforced: bool,
+    /// Ends the process: a change may be on disk that nobody was told of.
+    give_up: fn(),
 }
 
 impl Directory {
@@ -107,7 +121,8 @@ impl Directory {
         let Stored { registry, log, audit } = stored;
         let (current, log) = (ArcSwap::new(registry), Arc::new(Mutex::new(log)));
         let waiting = std::sync::Mutex::default();
-        Self { current, waiting, log, audit, mesh, is_enforced }
+        let give_up = || std::process::exit(1);
+        Self { current, waiting, log, audit, mesh, is_enforced, give_up }
     }
 
     /// The registry as it stands.
@@ -191,8 +206,9 @@ impl Directory {
         }
         let mut outcome = Ok(());
         if !rows.is_empty() {
+            let give_up = self.give_up;
             let written = tokio::task::spawn_blocking(move || {
-                let outcome = append(log.as_mut(), &rows);
+                let outcome = append(log.as_mut(), &rows, give_up);
                 (log, outcome)
             });
             let Ok((writing, written)) = written.await else { return };
@@ -212,23 +228,34 @@ impl Directory {
     }
 }
 
-/// Puts changes on disk; where that fails nothing is changed.
-fn append(log: Option<&mut Log>, rows: &[Row]) -> Result<(), ControlError> {
+/// Puts changes on disk; where there is no room for them nothing is changed. Any other failure is
+/// final: what is on disk is not known.
+fn append(log: Option<&mut Log>, rows: &[Row], give_up: fn()) -> Result<(), ControlError> {
     let Some(log) = log.filter(|_| !rows.is_empty()) else { return Ok(()) };
-    log.append(rows).map_err(|error| {
-        tracing::error!(path = %log.path().display(), %error, "a change is not on disk");
-        let message = "The change cannot be put on disk";
-        ControlError::new(ControlErrorKind::ServiceUnavailable, message)
-    })
+    let Err(error) = log.append(rows) else { return Ok(()) };
+    tracing::error!(path = %log.path().display(), %error, "a change is not on disk");
+    if let Unwritten::Failed(_) = error {
+        give_up();
+    }
+    let message = match error {
+        Unwritten::NoSpace => "No space is left on the disk; nothing is changed",
+        Unwritten::Failed(_) => "The change cannot be put on disk",
+    };
+    Err(ControlError::new(ControlErrorKind::ServiceUnavailable, message))
 }
 
 #[cfg(test)]
 mod tests {
     use bitts_aws::control::route;
+    use std::io::ErrorKind;
+
     use bitts_broker::{Interest, Placement};
     use serde_json::json;
 
+    use super::folder::tests::failing;
     use super::*;
+
+    const AUDIT: AuditLimits = AuditLimits { bytes_max: 1 << 20, files_max: 2 };
 
     fn scope() -> ArnScope {
         ArnScope::new("aws", "us-east-1", "123456789012").unwrap()
@@ -243,18 +270,18 @@ mod tests {
     #[test]
     fn what_was_answered_is_there_at_the_next_start() {
         let dir = tempfile::tempdir().unwrap();
-        let mut stored = Stored::open(Some(dir.path()), scope()).unwrap();
+        let mut stored = Stored::open(Some(dir.path()), scope(), &Config::default()).unwrap();
         assert_eq!(create(&mut stored, "a").unwrap()["thingName"], json!("a"));
         assert!(create(&mut stored, "a b").is_err());
         assert!(matches!(
-            Stored::open(Some(dir.path()), scope()),
+            Stored::open(Some(dir.path()), scope(), &Config::default()),
             Err(RegistryError::InUse { .. })
         ));
         let generation = stored.registry.generation();
         let rows: Vec<_> = stored.registry.rows().collect();
         drop(stored);
         for _ in 0..2 {
-            let stored = Stored::open(Some(dir.path()), scope()).unwrap();
+            let stored = Stored::open(Some(dir.path()), scope(), &Config::default()).unwrap();
             assert_eq!(stored.registry.generation(), generation);
             assert!(stored.registry.rows().eq(rows.clone()));
         }
@@ -265,7 +292,7 @@ mod tests {
         let interest = Arc::new(Interest::new(&placement));
         let revoked = Arc::default();
         let mesh = Mesh { inboxes: Arc::from([]), placement, interest, revoked };
-        let stored = Stored::open(Some(dir), scope()).unwrap();
+        let stored = Stored::open(Some(dir), scope(), &Config::default()).unwrap();
         Arc::new(Directory::new(stored, mesh, false))
     }
 
@@ -305,7 +332,7 @@ mod tests {
         // The last writer lets the file go a moment after its caller was answered.
         let open = async {
             loop {
-                match Stored::open(Some(dir.path()), scope()) {
+                match Stored::open(Some(dir.path()), scope(), &Config::default()) {
                     Err(RegistryError::InUse { .. }) => tokio::task::yield_now().await,
                     opened => return opened,
                 }
@@ -328,19 +355,54 @@ mod tests {
         assert_eq!(generation, 2);
     }
 
-    /// What is not on disk is not there, and is not answered as if it were.
-    #[tokio::test]
-    async fn a_change_that_the_disk_does_not_take_changes_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let directory = directory(dir.path());
-        ask(&directory, "a", "1").await.unwrap().unwrap();
-        if let Some(log) = directory.log.lock().await.as_mut() {
-            log.break_for_tests();
-        }
-        for _ in 0..2 {
-            let refused = ask(&directory, "b", "1").await.unwrap().unwrap_err();
+    /// A directory whose operation number `at` from here on fails, if its disk fails.
+    fn failing_directory(dir: &Path, kind: ErrorKind, at: usize) -> Arc<Directory> {
+        let (folder, plan) = failing(dir, None);
+        let (mut log, _) = Log::open(folder.clone()).unwrap();
+        log.compact([].into_iter()).unwrap();
+        let audit = Audit::open(folder, AUDIT).unwrap();
+        let registry = Arc::new(Registry::new(scope(), RegistryLimits::default()));
+        let placement = Placement::new((1, 2), 1);
+        let interest = Arc::new(Interest::new(&placement));
+        let mesh = Mesh { inboxes: Arc::from([]), placement, interest, revoked: Arc::default() };
+        let stored = Stored { registry, log: Some(log), audit };
+        let mut directory = Directory::new(stored, mesh, false);
+        directory.give_up = || GIVEN_UP.with(|it| it.set(it.get() + 1));
+        let mut plan = plan.lock().unwrap();
+        plan.fails = Some((plan.done + at, kind, false));
+        Arc::new(directory)
+    }
+
+    thread_local! {
+        static GIVEN_UP: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+    }
+
+    /// D4: what is not on disk is not there, and is not answered as if it were. Where it may be
+    /// there the process ends.
+    #[test]
+    fn a_change_that_the_disk_does_not_take_changes_nothing() {
+        // Room is made sure of, the line written, then synced.
+        for (at, kind, passes) in [
+            (1, ErrorKind::StorageFull, true),
+            (2, ErrorKind::StorageFull, true),
+            (1, ErrorKind::Other, false),
+            (2, ErrorKind::Other, false),
+            (3, ErrorKind::Other, false),
+            (3, ErrorKind::StorageFull, false),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let directory = failing_directory(dir.path(), kind, at);
+            let route = route("POST", "/things/a").unwrap();
+            let input = Input::parse(&route, None, &(&[] as &[(&str, &str)]), b"").unwrap();
+            let applied = directory.current().apply(route.operation(), &input, &Given::default());
+            let rows = applied.unwrap().rows;
+            let mut log = directory.log.try_lock().unwrap();
+            let before = GIVEN_UP.with(std::cell::Cell::get);
+            let refused = append(log.as_mut(), &rows, directory.give_up).unwrap_err();
             assert_eq!(refused.kind, ControlErrorKind::ServiceUnavailable);
-            assert_eq!(directory.current().generation(), 1);
+            let ends = GIVEN_UP.with(std::cell::Cell::get) - before;
+            assert_eq!(ends, u32::from(!passes), "{at} {kind:?}");
+            assert_eq!(append(log.as_mut(), &rows, || {}).is_ok(), passes, "{at} {kind:?}");
         }
     }
 }

@@ -54,6 +54,9 @@ const NAMES: &[&str] = &[
     "userName",
 ];
 
+/// What the audit log says of what was done.
+const DONE: &str = "done";
+
 type Names = BTreeMap<&'static str, String>;
 
 /// Whether a request line is answered here.
@@ -84,14 +87,19 @@ impl Front {
             Err(error) => return Answer::error(&error, trace),
         };
         let mut with = BTreeMap::new();
-        let outcome = self.answer_caller(&caller, &route, (&head, &body), &mut with).await;
+        let mut outcome = self.answer_caller(&caller, &route, (&head, &body), &mut with).await;
         let name = match &outcome {
-            Ok(_) => "done",
+            Ok(_) => DONE,
             Err(error) => error.kind.name(),
         };
         let is_denied = name == ControlErrorKind::AccessDenied.name();
         if is_denied || route.operation().changes() {
-            self.record(&route, (&who(&caller), name), &with, (trace, door));
+            let who = who(&caller);
+            let is_written = self.record(&route, (&who, name), &with, (trace, door)).await;
+            if outcome.is_ok() && !is_written {
+                let message = "It is done, and the audit log does not say so: it cannot be written";
+                outcome = Err(ControlError::new(ControlErrorKind::ServiceUnavailable, message));
+            }
         }
         match outcome {
             Ok(Value::Null) => Answer::empty(trace),
@@ -171,14 +179,15 @@ impl Front {
         }
     }
 
-    fn record(
+    /// `false` where it is to be on disk and is not.
+    async fn record(
         &self,
         route: &Route,
         (who, outcome): (&str, &str),
         with: &Names,
         (trace, door): (&Trace, &Door),
-    ) {
-        self.directory.audit().write(&Entry {
+    ) -> bool {
+        let entry = Entry {
             timestamp: self.clock.now().unix_ms,
             request_id: trace.as_str(),
             principal: who,
@@ -186,7 +195,8 @@ impl Front {
             action: &route.action(),
             with,
             outcome,
-        });
+        };
+        self.directory.audit().write(&entry, outcome == DONE).await
     }
 }
 
