@@ -4,9 +4,12 @@ Each `read_…` asks what the provider asks on every refresh and takes the membe
 refresh after an apply has to give what was applied, and one after a destroy has to find nothing.
 """
 
+import pathlib
+
 import pytest
 
 from control import ACCOUNT, allow, control_plane
+from enforced import Authority
 
 
 @pytest.fixture(scope="module")
@@ -150,3 +153,99 @@ def test_aws_iot_authorizer(plane, name):
     plane.update_authorizer(authorizerName=one, status="INACTIVE")
     plane.delete_authorizer(authorizerName=one)
     absent(plane, plane.describe_authorizer, authorizerName=one)
+
+
+def test_aws_iot_thing_group_membership(plane, name):
+    thing, group = name("thing"), name("group")
+    plane.create_thing(thingName=thing)
+    plane.create_thing_group(thingGroupName=group)
+
+    def is_member():
+        pages = plane.get_paginator("list_thing_groups_for_thing").paginate(thingName=thing)
+        return group in [it["groupName"] for page in pages for it in page["thingGroups"]]
+
+    assert not is_member()
+    plane.add_thing_to_thing_group(thingName=thing, thingGroupName=group,
+                                   overrideDynamicGroups=False)
+    assert is_member()
+    plane.remove_thing_from_thing_group(thingName=thing, thingGroupName=group)
+    assert not is_member()
+    plane.delete_thing(thingName=thing)
+    absent(plane, plane.list_thing_groups_for_thing, thingName=thing)
+
+
+def test_aws_iot_certificate_of_somebody_elses_key(plane, tmp_path):
+    """`csr`; `certificate_pem` with and without `ca_pem`."""
+    authority = Authority(tmp_path / "ca")
+    csr = authority.sign(None)
+    words = pathlib.Path(csr.certificate).with_suffix(".csr").read_text()
+    made = plane.create_certificate_from_csr(certificateSigningRequest=words, setAsActive=False)
+    lone = plane.register_certificate_without_ca(certificatePem=csr.pem, status="INACTIVE")
+    registered = authority_of(plane, authority, setAsActive=True)
+    device = authority.sign(None)
+    signed = plane.register_certificate(certificatePem=device.pem, caCertificatePem=authority.pem,
+                                        setAsActive=False)
+    for one in (made, lone, signed):
+        read = lambda: plane.describe_certificate(certificateId=one["certificateId"])
+        assert read()["certificateDescription"]["status"] == "INACTIVE"
+        plane.update_certificate(certificateId=one["certificateId"], newStatus="ACTIVE")
+        assert read()["certificateDescription"]["status"] == "ACTIVE"
+        plane.update_certificate(certificateId=one["certificateId"], newStatus="INACTIVE")
+        plane.delete_certificate(certificateId=one["certificateId"], forceDelete=True)
+        absent(plane, read)
+    plane.update_ca_certificate(certificateId=registered["certificateId"], newStatus="INACTIVE")
+    plane.delete_ca_certificate(certificateId=registered["certificateId"])
+
+
+def authority_of(plane, authority, **members):
+    """`aws_iot_registration_code` (data), a proof, RegisterCACertificate."""
+    code = plane.get_registration_code()["registrationCode"]
+    proof = authority.sign(None, subject=f"/CN={code}").pem
+    return plane.register_ca_certificate(caCertificate=authority.pem,
+                                         verificationCertificate=proof, **members)
+
+
+def test_aws_iot_ca_certificate(plane, tmp_path):
+    authority = Authority(tmp_path / "ca")
+    made = authority_of(plane, authority, setAsActive=True, allowAutoRegistration=True,
+                        certificateMode="DEFAULT", tags=[{"Key": "k", "Value": "v"}])
+    one, arn = made["certificateId"], made["certificateArn"]
+
+    def read():
+        found = plane.describe_ca_certificate(certificateId=one)["certificateDescription"]
+        tags = plane.list_tags_for_resource(resourceArn=arn)["tags"]
+        assert (found["certificateArn"], found["certificatePem"]) == (arn, authority.pem)
+        assert found["validity"]["notBefore"] < found["validity"]["notAfter"]
+        assert found["certificateMode"] == "DEFAULT" and found["generationId"]
+        return found["status"], found["autoRegistrationStatus"], tags
+
+    assert read() == ("ACTIVE", "ENABLE", [{"Key": "k", "Value": "v"}])
+    plane.update_ca_certificate(certificateId=one, newStatus="ACTIVE",
+                                newAutoRegistrationStatus="DISABLE")
+    plane.tag_resource(resourceArn=arn, tags=[{"Key": "k", "Value": "w"}])
+    assert read() == ("ACTIVE", "DISABLE", [{"Key": "k", "Value": "w"}])
+    plane.update_ca_certificate(certificateId=one, newStatus="INACTIVE")
+    plane.delete_ca_certificate(certificateId=one)
+    absent(plane, plane.describe_ca_certificate, certificateId=one)
+
+
+@pytest.mark.parametrize("kind", [None, "iot:Data-ATS", "iot:Data"])
+def test_aws_iot_endpoint(plane, kind):
+    """A data source: what the server is reached at."""
+    asked = {"endpointType": kind} if kind else {}
+    endpoint = plane.describe_endpoint(**asked)["endpointAddress"]
+    assert plane.meta.endpoint_url.endswith(endpoint)
+
+
+def test_aws_iot_thing_principal_attachment_of_one_thing_alone(plane, name):
+    """`thing_principal_type`, which the provider reads by the second version of the list."""
+    thing = name("thing")
+    arn = plane.create_keys_and_certificate(setAsActive=True)["certificateArn"]
+    plane.create_thing(thingName=thing)
+    for kind in ("EXCLUSIVE_THING", "NON_EXCLUSIVE_THING"):
+        plane.attach_thing_principal(thingName=thing, principal=arn, thingPrincipalType=kind)
+        pages = plane.get_paginator("list_thing_principals_v2").paginate(thingName=thing)
+        held = [it for page in pages for it in page["thingPrincipalObjects"]]
+        assert held == [{"principal": arn, "thingPrincipalType": kind}]
+        plane.detach_thing_principal(thingName=thing, principal=arn)
+    assert plane.list_thing_principals(thingName=thing)["principals"] == []

@@ -542,6 +542,10 @@ def test_certificate_of_a_registered_authority_is_registered_at_its_first_connec
         return found["certificateDescription"]["status"]
 
     assert status() == "PENDING_ACTIVATION"
+    audit = [json.loads(line) for line in (enforced.data_dir / "audit.log").open()]
+    [made] = [it for it in audit if it["with"].get("caCertificateId") == ca_id
+              and it["action"] == "iot:RegisterCertificate"]
+    assert (made["principal"], made["outcome"]) == (f"cert/{device.id}", "done")
     device.attach(enforced.policy(ALL))
     # Once is enough, and waiting for a decision opens nothing.
     assert knock(enforced, device.way(), name("lamp"))[1] == NOT_AUTHORIZED

@@ -10,6 +10,7 @@ mod share;
 mod token;
 mod webhook;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +32,7 @@ use crate::clock::Clock;
 use crate::conn::Conn;
 use crate::mesh::{Mail, Mesh};
 use crate::metrics::{Counters, Refusal};
-use crate::registry::{Directory, is_signed_by, read_certificate};
+use crate::registry::{DONE, Directory, Entry, is_signed_by, read_certificate};
 use crate::tls::certificate_id;
 
 /// Connections that are looked at here at once, half of them of one address; the others wait in the
@@ -209,7 +210,7 @@ impl Identifier {
                 drop(waits);
                 let is_secure = conn.layers.as_ref().is_some_and(|layers| layers.is_secure());
                 let identified = match &credentials.certificate {
-                    Some(der) => Identified::new(this.register(der, &mesh).await, None),
+                    Some(der) => Identified::new(this.register(der, address, &mesh).await, None),
                     None => this.identify(&credentials, address, is_secure).await,
                 };
                 // Whoever guesses waits; whoever comes behind it does not.
@@ -228,7 +229,7 @@ impl Identifier {
     /// Registers a certificate whose authority does so at the first connection, and tells whoever
     /// decides about it. This connection is refused; the client comes back
     /// (`control-plane-and-jobs.md` §3).
-    async fn register(&self, der: &CertificateDer<'static>, mesh: &Mesh) -> Proof {
+    async fn register(&self, der: &CertificateDer<'static>, address: IpAddr, mesh: &Mesh) -> Proof {
         let proof = Proof::Identity(Identity::Certificate(certificate_id(der)));
         let pem = pem_of(der);
         let unix_ms = self.clock.now().unix_ms;
@@ -245,6 +246,17 @@ impl Identifier {
             Ok((registry, (), rows))
         });
         if registered.await.is_ok() {
+            let with = [("certificateId", id.clone()), ("caCertificateId", ca_id.clone())];
+            let entry = Entry {
+                timestamp: unix_ms,
+                request_id: "",
+                principal: &format!("cert/{id}"),
+                source_ip: &address.to_canonical().to_string(),
+                action: "iot:RegisterCertificate",
+                with: &BTreeMap::from(with),
+                outcome: DONE,
+            };
+            self.directory.audit().write(&entry, true).await;
             let (topic, payload) =
                 certificate_registered(&id, &ca_id, &registry.account(), unix_ms);
             let owner = mesh.placement.owner_of(&topic);

@@ -19,6 +19,8 @@ use super::folder::{Folder, Unwritten, is_no_space};
 use crate::config::ServerLimits;
 
 const LOG: &str = "audit.log";
+/// The outcome of what was done.
+pub(crate) const DONE: &str = "done";
 
 /// Bounds of the audit log.
 #[derive(Clone, Copy, Debug)]

@@ -20,7 +20,7 @@ use serde_json::Value;
 use tokio::sync::{Mutex, oneshot};
 
 use self::audit::AuditLimits;
-pub(crate) use self::audit::{Audit, Entry};
+pub(crate) use self::audit::{Audit, DONE, Entry};
 use self::file::Log;
 pub use self::file::RegistryError;
 use self::folder::{Folder, Unwritten};

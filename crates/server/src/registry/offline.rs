@@ -12,7 +12,7 @@ use bitts_store::Damage;
 
 use super::file::{Log, salvage};
 use super::folder::Folder;
-use super::{Entry, RegistryError, Stored};
+use super::{DONE, Entry, RegistryError, Stored};
 use crate::config::Config;
 use crate::http::new_access_key;
 
@@ -115,7 +115,7 @@ pub fn create_admin_key(dir: &Path, user_name: Option<&str>) -> Result<AdminKey,
         source_ip: "",
         action: &route.action(),
         with: &BTreeMap::from([("credentialId", id.clone())]),
-        outcome: "done",
+        outcome: DONE,
     });
     if let Err(error) = written {
         let message = format!("The key is made, and the audit log is not written: {error}");

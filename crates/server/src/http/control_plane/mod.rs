@@ -30,7 +30,7 @@ use super::answer::{Answer, Trace};
 use super::authenticate::{Caller, Door};
 use super::data_plane::RequestHeaders;
 use crate::identify::Authorizers;
-use crate::registry::Entry;
+use crate::registry::{DONE, Entry};
 
 /// Services that requests are signed for.
 const SERVICES: &[&str] = &["iot", sigv4::SERVICE_DATA];
@@ -53,9 +53,6 @@ const NAMES: &[&str] = &[
     "thingTypeName",
     "userName",
 ];
-
-/// What the audit log says of what was done.
-const DONE: &str = "done";
 
 type Names = BTreeMap<&'static str, String>;
 
