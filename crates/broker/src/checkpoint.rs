@@ -3,6 +3,10 @@
 //! It runs in steps between other inputs. A session, a retained message or a group's queue may
 //! change before or after its turn: what is written is true at that point of the journal, and what
 //! changes later follows it. Messages of the log are written once, before what refers to them.
+//!
+//! What is taken from the inbox meanwhile may be an entry from before the checkpoint, which goes
+//! with what was written before. So until the store confirms that nothing of that kind is left,
+//! whatever a record names is written too.
 
 use std::sync::Arc;
 
@@ -23,12 +27,14 @@ const STEP_BYTES: usize = 256 << 10;
 const STEP_ITEMS: usize = 512;
 
 /// The slot of all records of a checkpoint, so that they stay in the order in which they are made.
-const SLOT: Slot = Slot(0);
+pub(crate) const SLOT: Slot = Slot(0);
 
 /// Which messages of the log were written, and how far it is.
 #[derive(Debug)]
 pub(crate) struct Checkpoint {
     kept: HashSet<LogId, FixedState>,
+    /// The number of the first message of our log that is behind its beginning.
+    first_entry: u64,
     next: Next,
 }
 
@@ -44,31 +50,64 @@ enum Next {
     Group { at: usize },
     /// The shadows behind one.
     Shadows { behind: Option<ShadowId> },
+    /// All of it is written, and not yet confirmed.
+    Written,
 }
 
 impl Shard {
     /// Whether a checkpoint is under way, which needs [`crate::Input::Checkpoint`] to go on.
     #[must_use]
     pub fn is_checkpointing(&self) -> bool {
-        self.checkpoint.is_some()
+        self.checkpoint.as_ref().is_some_and(|it| !matches!(it.next, Next::Written))
     }
 
     /// Begins one, from the start if one is under way.
     pub(crate) fn begin_checkpoint(&mut self) {
         let kept = HashSet::with_hasher(FixedState::with_seed(self.placement.seed()));
-        self.checkpoint = Some(Box::new(Checkpoint { kept, next: Next::Memory }));
+        let first_entry = self.next_entry;
+        self.checkpoint = Some(Box::new(Checkpoint { kept, first_entry, next: Next::Memory }));
     }
 
-    /// Does one step.
+    /// What a record names, if it may go with what was written before a checkpoint that is not
+    /// confirmed; the checkpoint has it from now on.
+    pub(crate) fn keep_named(&mut self, record: &Record) -> Option<Arc<Message>> {
+        let checkpoint = self.checkpoint.as_deref_mut()?;
+        let message = match record {
+            Record::Owed { owed, .. } => owed.message.as_ref()?,
+            Record::Retained { message } | Record::Parked { message, .. } => message,
+            Record::SessionAttached { .. }
+            | Record::Principal { .. }
+            | Record::SessionDetached { .. }
+            | Record::SessionEnded { .. }
+            | Record::Gone(_)
+            | Record::WillDone { .. }
+            | Record::Subscribed { .. }
+            | Record::Unsubscribed { .. }
+            | Record::ReceivedReleased { .. }
+            | Record::Sent { .. }
+            | Record::Released { .. }
+            | Record::Settled { .. }
+            | Record::Shadow { .. }
+            | Record::Unparked { .. }
+            | Record::Session(_)
+            | Record::Kept { .. } => return None,
+        };
+        let log = message.log?;
+        let is_behind = log.shard == self.id && log.number >= checkpoint.first_entry;
+        (!is_behind && checkpoint.kept.insert(log)).then(|| Arc::clone(message))
+    }
+
+    /// Does one step. A checkpoint of which all is written, this ends.
     pub(crate) fn go_on_with_checkpoint(&mut self, out: &mut Outbox) {
         let Some(mut checkpoint) = self.checkpoint.take() else { return };
-        let Checkpoint { kept, next } = &mut *checkpoint;
+        let Checkpoint { kept, next, .. } = &mut *checkpoint;
         let after = match next {
             Next::Memory => Some(self.write_memory(out)),
             Next::Session { at, owed } => Some(self.write_sessions(*at, *owed, kept)),
             Next::Retained { behind } => Some(self.write_retained(behind.take(), kept)),
             Next::Group { at } => Some(self.write_groups(*at, kept)),
-            Next::Shadows { behind } => self.write_shadows(behind.take()),
+            Next::Shadows { behind } => Some(self.write_shadows(behind.take())),
+            Next::Written => None,
         };
         if let Some(after) = after {
             *next = after;
@@ -171,15 +210,14 @@ impl Shard {
         Next::Group { at: from + STEP_ITEMS }
     }
 
-    /// The shadows of one step; none where there were no more.
-    fn write_shadows(&mut self, behind: Option<ShadowId>) -> Option<Next> {
+    fn write_shadows(&mut self, behind: Option<ShadowId>) -> Next {
         let shadows = self.reserved.shadows.saved(behind.as_ref(), STEP_ITEMS);
-        let behind = shadows.last().map(|(id, _)| id.clone())?;
+        let Some(behind) = shadows.last().map(|(id, _)| id.clone()) else { return Next::Written };
         for (id, state) in shadows {
             let (thing, shadow) = (id.thing().into(), id.name().map(Into::into));
             self.record(SLOT, Record::Shadow { thing, shadow, state });
         }
-        Some(Next::Shadows { behind: Some(behind) })
+        Next::Shadows { behind: Some(behind) }
     }
 
     /// Writes a message of the log, unless this checkpoint did.

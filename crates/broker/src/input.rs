@@ -146,7 +146,8 @@ pub enum Input<'a> {
     Durable(Lsn),
     /// Only a reserve of the disk is left, or there is more again.
     DiskFull(bool),
-    /// A step of a checkpoint, see [`crate::Shard::is_checkpointing`].
+    /// A step of a checkpoint, see [`crate::Shard::is_checkpointing`]. Once it is written, one more
+    /// says that the store confirmed it: what was in the inbox then was taken.
     Checkpoint {
         /// A new one begins.
         begin: bool,

@@ -13,7 +13,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use slab::Slab;
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{self, Checkpoint};
 use crate::direct::Confirmations;
 use crate::hold_off::HoldOffs;
 use crate::input::{ConnId, Input, Loss};
@@ -309,6 +309,10 @@ impl Shard {
 
     /// Adds a record to the batch of this input and returns the position it will have.
     pub(crate) fn record(&mut self, slot: Slot, record: Record) -> Lsn {
+        if let Some(message) = self.keep_named(&record) {
+            // Its batch is the first one, and stands before whatever names the message.
+            self.pending.insert(0, (checkpoint::SLOT, Record::Kept { message }));
+        }
         self.pending.push((slot, record));
         self.lsn
     }

@@ -331,7 +331,10 @@ impl Worker {
                 self.handle(Input::Command { command, reply });
             }
             Mail::Checkpoint => self.handle(Input::Checkpoint { begin: true }),
-            Mail::ConfirmCheckpoint => self.is_checkpointed = true,
+            Mail::ConfirmCheckpoint => {
+                self.handle(Input::Checkpoint { begin: false });
+                self.is_checkpointed = true;
+            }
             Mail::Refreshed(again) => self.refreshed(again),
             Mail::LookForRevoked { from } => self.look_for_revoked(from),
             Mail::Shutdown => self.shut_down(),

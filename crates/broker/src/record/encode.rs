@@ -149,9 +149,7 @@ fn put_record(out: &mut Vec<u8>, now: Now, record: &Record) {
             put_numbered(out, tag::PARKED, group, *number);
             put_body(out, now, Some(message));
         }
-        Record::Unparked { group, number } => {
-            put_numbered(out, tag::UNPARKED, group, *number);
-        }
+        Record::Unparked { group, number } => put_numbered(out, tag::UNPARKED, group, *number),
         Record::Session(session) => put_session(out, now, session),
         Record::Shadow { thing, shadow, state } => {
             put_client(out, tag::SHADOW, thing);
