@@ -14,6 +14,8 @@ Usage:
       Plays scripts (default spec/scenarios) against a broker: those for its profile (default open).
   bitts-sim world [--seeds N] [--first SEED] [--seed SEED]
       Runs random worlds; --seed runs one and prints everything that happens.
+  bitts-sim crash [--seeds N] [--first SEED]
+      Runs worlds that die, with a journal on a disk that loses, tears and fails.
 ";
 
 fn main() -> ExitCode {
@@ -22,6 +24,9 @@ fn main() -> ExitCode {
         Some((command, rest)) if command == "scenarios" => scenarios(rest),
         Some((command, rest)) if command == "world" => {
             bitts_sim::world::command(rest, &mut |line| say(&mut io::stdout(), line))
+        }
+        Some((command, rest)) if command == "crash" => {
+            bitts_sim::crash::command(rest, &mut |line| say(&mut io::stdout(), line))
         }
         _ => Err(USAGE.to_owned()),
     };

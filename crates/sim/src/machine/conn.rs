@@ -71,6 +71,10 @@ impl Conn {
         }
     }
 
+    pub(crate) fn is_mqtt3(&self) -> bool {
+        self.phase == Phase::Open(ProtocolVersion::V3_1_1)
+    }
+
     pub(crate) fn is_closing(&self) -> bool {
         self.phase == Phase::Closing
     }

@@ -7,6 +7,7 @@
 
 mod api;
 mod conn;
+mod medium;
 mod perform;
 mod planted;
 mod store;
@@ -29,6 +30,7 @@ pub use conn::{Ended, Link};
 pub use store::{Durability, Log};
 
 use conn::Conn;
+use medium::Medium;
 #[cfg(test)]
 pub(crate) use planted::Bug;
 #[cfg(not(test))]
@@ -104,6 +106,26 @@ struct Core {
     next_generation: u32,
     gated: VecDeque<(Lsn, ConnId, Vec<u8>)>,
     gated_replies: VecDeque<(Lsn, ReplyId, Reply)>,
+    /// Mails of each lane that are to be taken before a checkpoint is confirmed.
+    confirms: Option<Vec<usize>>,
+}
+
+impl Core {
+    fn new(shard: Shard, store: SimStore, shards: u8) -> Self {
+        Self {
+            shard,
+            out: Outbox::default(),
+            inputs: 0,
+            store,
+            durable: Lsn::default(),
+            lanes: (0..=shards).map(|_| VecDeque::new()).collect(),
+            links: Vec::new(),
+            next_generation: 0,
+            gated: VecDeque::new(),
+            gated_replies: VecDeque::new(),
+            confirms: None,
+        }
+    }
 }
 
 /// See the module.
@@ -126,6 +148,8 @@ pub struct Machine {
     faults: Vec<String>,
     /// What all shards handed over, in order, as bytes.
     journal: Vec<Vec<u8>>,
+    /// Where the journal is, on a machine that can die.
+    medium: Option<Medium>,
     /// What a test planted.
     bug: Option<Bug>,
 }
@@ -148,6 +172,10 @@ pub enum Step {
     Flush(u8),
     /// A shard's store has made something durable.
     Durable(u8),
+    /// What shards handed over is written.
+    Commit,
+    /// A shard writes its next part of a checkpoint.
+    Checkpoint(u8),
     /// A shard's deadline has come.
     Tick(u8),
 }
@@ -158,31 +186,8 @@ impl Machine {
     pub fn new(options: Options) -> Self {
         let placement = Placement::new(options.hash_key, options.shards);
         let interest = Arc::new(Interest::new(&placement));
-        let limits = options.limits.clone().per_shard(options.shards);
-        let shard = |number| {
-            let interest = Arc::clone(&interest);
-            let shard = Shard::new(ShardId(number), placement, limits.clone(), interest)
-                .with_profile(options.profile)
-                .with_rates(options.rates.clone());
-            match &options.registry {
-                Some(registry) => shard.with_registry(Arc::clone(registry)),
-                None => shard,
-            }
-        };
-        let core = |number| Core {
-            shard: shard(number),
-            out: Outbox::default(),
-            inputs: 0,
-            store: SimStore::new(options.durability),
-            durable: Lsn::default(),
-            lanes: (0..=options.shards).map(|_| VecDeque::new()).collect(),
-            links: Vec::new(),
-            next_generation: 0,
-            gated: VecDeque::new(),
-            gated_replies: VecDeque::new(),
-        };
-        Self {
-            cores: (0..options.shards).map(core).collect(),
+        let mut machine = Self {
+            cores: Vec::new(),
             options,
             placement,
             interest,
@@ -195,7 +200,26 @@ impl Machine {
             next_entropy: 0,
             faults: Vec::new(),
             journal: Vec::new(),
+            medium: None,
             bug: None,
+        };
+        let new = |number| {
+            let store = SimStore::new(machine.options.durability);
+            Core::new(machine.make_shard(number), store, machine.options.shards)
+        };
+        machine.cores = (0..machine.options.shards).map(new).collect();
+        machine
+    }
+
+    fn make_shard(&self, number: u8) -> Shard {
+        let options = &self.options;
+        let limits = options.limits.clone().per_shard(options.shards);
+        let shard = Shard::new(ShardId(number), self.placement, limits, Arc::clone(&self.interest))
+            .with_profile(options.profile)
+            .with_rates(options.rates.clone());
+        match &options.registry {
+            Some(registry) => shard.with_registry(Arc::clone(registry)),
+            None => shard,
         }
     }
 
@@ -344,8 +368,13 @@ impl Machine {
     /// Everything that could happen next.
     pub fn steps(&self, into: &mut Vec<Step>) {
         into.clear();
+        if self.is_dead() {
+            return;
+        }
+        // Of 3.1.1 clients that publish what a full disk cannot keep nothing is read.
+        let is_full = self.medium.as_ref().is_some_and(|medium| medium.is_full);
         for (at, conn) in self.conns.iter().enumerate() {
-            if !conn.is_with_server() {
+            if !conn.is_with_server() || (is_full && conn.is_mqtt3()) {
                 continue;
             }
             if !conn.sent.is_empty() {
@@ -369,6 +398,13 @@ impl Machine {
             if core.shard.deadline().is_some_and(|due| due <= self.now.moment) {
                 into.push(Step::Tick(number));
             }
+            let is_confirmed = |left: &Vec<usize>| left.iter().all(|mails| *mails == 0);
+            if core.shard.is_checkpointing() || core.confirms.as_ref().is_some_and(is_confirmed) {
+                into.push(Step::Checkpoint(number));
+            }
+        }
+        if self.is_commit_due() {
+            into.push(Step::Commit);
         }
     }
 
@@ -380,6 +416,8 @@ impl Machine {
             Step::Mail { to, lane } => self.take_mail(ShardId(to), lane),
             Step::Flush(shard) => self.flush(ShardId(shard)),
             Step::Durable(shard) => self.on_durable(ShardId(shard)),
+            Step::Commit => self.commit(),
+            Step::Checkpoint(shard) => self.go_on_with_checkpoint(ShardId(shard)),
             Step::Tick(shard) => self.handle(ShardId(shard), Input::Tick),
         }
     }
@@ -397,7 +435,7 @@ impl Machine {
                 Step::Mail { .. } => (1, 0),
                 Step::Tick(_) => (2, 0),
                 Step::Flush(_) => (3, 0),
-                Step::Durable(_) => (4, 0),
+                Step::Durable(_) | Step::Commit | Step::Checkpoint(_) => (4, 0),
             };
             let Some(step) = steps.iter().min_by_key(|step| rank(step)) else { return };
             self.step(*step);
@@ -496,7 +534,11 @@ impl Machine {
     }
 
     fn take_mail(&mut self, to: ShardId, lane: u8) {
-        let mail = self.core(to).lanes.get_mut(usize::from(lane)).and_then(VecDeque::pop_front);
+        let core = self.core(to);
+        let mail = core.lanes.get_mut(usize::from(lane)).and_then(VecDeque::pop_front);
+        if let Some(left) = core.confirms.as_mut().and_then(|it| it.get_mut(usize::from(lane))) {
+            *left = left.saturating_sub(1);
+        }
         match mail {
             Some(Mail::Message(message)) => self.handle(to, Input::Message(message)),
             Some(Mail::Parcel(from, parcel)) => self.handle(to, Input::Parcel { from, parcel }),

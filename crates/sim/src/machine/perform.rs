@@ -2,7 +2,7 @@
 
 use bitts_broker::command::Reply;
 use bitts_broker::record::encode;
-use bitts_broker::{Close, ConnId, Input, ReplyId, ShardId};
+use bitts_broker::{Close, ConnId, Input, Lsn, ReplyId, ShardId};
 use bitts_store::{Store, StoreEvent};
 
 use super::conn::Ended;
@@ -20,6 +20,7 @@ impl Machine {
             let mut unit = Vec::new();
             encode(shard, now, &out.taken, &out.batches, &out.entries, &mut unit);
             self.journal.push(unit);
+            self.mark_submitted();
         }
         let core = self.core(shard);
         core.store.submit(now, &mut core.out);
@@ -131,6 +132,15 @@ impl Machine {
                 self.answer_one(reply, answer);
             }
         }
+    }
+
+    /// The committer made everything of a shard durable up to here.
+    pub(super) fn reach(&mut self, shard: ShardId, lsn: Lsn) {
+        let now = self.now;
+        let core = self.core(shard);
+        core.durable = lsn;
+        core.shard.handle(now, Input::Durable(lsn), &mut core.out);
+        self.flush(shard);
     }
 
     /// A shard's store made everything durable that it was given.

@@ -2,7 +2,7 @@
 
 use bitts_broker::record::{Batch, Entry};
 use bitts_broker::{Lsn, Now, Outbox};
-use bitts_store::{MemoryStore, Store, StoreEvent};
+use bitts_store::{JournalStore, MemoryStore, Store, StoreEvent};
 
 /// When what is stored becomes durable.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -31,12 +31,19 @@ pub struct Log {
 pub(crate) struct SimStore {
     durability: Durability,
     memory: MemoryStore,
+    /// In place of memory, on a machine with a disk.
+    journal: Option<JournalStore>,
     log: Log,
 }
 
 impl SimStore {
     pub(crate) fn new(durability: Durability) -> Self {
-        Self { durability, memory: MemoryStore::default(), log: Log::default() }
+        Self { durability, memory: MemoryStore::default(), journal: None, log: Log::default() }
+    }
+
+    /// What becomes durable is said by the committer.
+    pub(crate) fn on_disk(journal: JournalStore) -> Self {
+        Self { journal: Some(journal), ..Self::new(Durability::Later) }
     }
 
     pub(crate) fn log(&self) -> &Log {
@@ -45,7 +52,7 @@ impl SimStore {
 
     /// Whether something was handed over that is not durable.
     pub(crate) fn is_waiting(&self) -> bool {
-        self.log.durable < self.log.reached
+        self.journal.is_none() && self.log.durable < self.log.reached
     }
 
     /// Makes everything durable.
@@ -61,6 +68,9 @@ impl SimStore {
 
 impl Store for SimStore {
     fn submit(&mut self, now: Now, out: &mut Outbox) {
+        if let Some(journal) = &mut self.journal {
+            return journal.submit(now, out);
+        }
         let log = &mut self.log;
         log.batches.extend_from_slice(&out.batches);
         log.entries.extend_from_slice(&out.entries);

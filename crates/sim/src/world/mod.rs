@@ -12,7 +12,7 @@ mod history;
 mod plan;
 #[cfg(test)]
 mod planted;
-mod random;
+pub(crate) mod random;
 mod read;
 mod rest;
 mod services;
