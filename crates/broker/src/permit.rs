@@ -5,6 +5,7 @@
 //! allowed nothing. Decisions are remembered for each session until the registry changes. Contract
 //! `policies.md` §2 and §5, `mqtt-broker.md` §4 and §10.
 
+use core::mem::discriminant;
 use core::net::IpAddr;
 use std::sync::Arc;
 
@@ -143,8 +144,12 @@ impl Access {
     /// policies let have it; where they let anybody, a session belongs to who made it, and one of
     /// whom that is not known to nobody.
     pub(crate) fn owns(&self, session: Option<&Self>) -> bool {
-        self.names_client
-            || session.is_some_and(|it| it.principal_identifier() == self.principal_identifier())
+        // A user and an authorizer's principal of one name are two.
+        let who = |access: &Self| discriminant(&access.identity);
+        let is_same = |it: &Self| {
+            who(it) == who(self) && it.principal_identifier() == self.principal_identifier()
+        };
+        self.names_client || session.is_some_and(is_same)
     }
 
     /// The thing that the client speaks for alone.
@@ -372,9 +377,9 @@ impl Shard {
         Some(access)
     }
 
-    /// A custom authorizer was asked again: its documents decide from now on. Where it does not say
-    /// that the client is who it was, or cannot be asked, the connection ends. How long it lasts was
-    /// said when it began.
+    /// A custom authorizer was asked again: its documents decide. Where it does not say that the
+    /// client is who it was, or cannot be asked, the connection ends. How long it lasts was said
+    /// when it began.
     pub(crate) fn on_refreshed(&mut self, now: Now, conn: ConnId, proof: Proof, out: &mut Outbox) {
         let Some(index) = self.session_of(conn) else { return };
         let Some(authority) = &self.authority else { return };
