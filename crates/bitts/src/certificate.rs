@@ -69,6 +69,7 @@ enum Action {
         /// Its id.
         id: String,
         /// What to make it.
+        #[arg(ignore_case = true)]
         status: Status,
     },
     /// Delete a certificate that is not active and speaks for no thing.

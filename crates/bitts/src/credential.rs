@@ -48,6 +48,7 @@ enum Action {
         /// The key's id, or user/NAME.
         id: String,
         /// What to make it.
+        #[arg(ignore_case = true)]
         status: Status,
     },
     /// Delete a credential.

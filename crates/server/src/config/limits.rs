@@ -54,7 +54,7 @@ pub struct ServerLimits {
     pub http_body_bytes_max: usize,
     /// Bytes of `audit.log`. Default 64 MiB. At the limit another one is begun.
     pub audit_bytes_max: u64,
-    /// Earlier files of the audit log that are kept. Default 10. At the limit the oldest is removed.
+    /// Earlier files of the audit log. Default 10. At the limit the oldest is removed.
     pub audit_files_max: u32,
     /// For the head of an HTTP request, and for its body. Default 10 s each. Later: close, 408.
     pub http_timeout: Duration,

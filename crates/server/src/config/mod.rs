@@ -43,8 +43,8 @@ pub struct Config {
     pub https: Option<SocketAddr>,
     /// Who is let in. Default anyone.
     pub auth: Auth,
-    /// Whether an access key to which no policy was ever attached may do nothing. Default no: it may
-    /// do everything.
+    /// Whether an access key to which no policy was ever attached may do nothing. Default no: it
+    /// may do everything.
     pub binds_keys_without_policies: bool,
     /// Where everything durable is. Default none: everything is in memory only.
     pub data_dir: Option<std::path::PathBuf>,

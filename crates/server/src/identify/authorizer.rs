@@ -1,7 +1,8 @@
 //! Custom authorizers: a webhook with AWS's request and answer. Contract `mqtt-broker.md` §1.2.
 //!
 //! What it says is remembered for as long as it says, for the same authorizer and credentials; a
-//! connection that lasts longer is asked about again. What cannot be asked, or read, lets nobody in.
+//! connection that lasts longer is asked about again. What cannot be asked, or read, lets nobody
+//! in.
 
 use std::collections::HashMap;
 use std::fmt;

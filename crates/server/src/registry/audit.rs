@@ -4,8 +4,8 @@
 //! `audit.log` beside the registry, and to the log under the target `audit`. Names and ids only:
 //! never a secret, a key or a document. The line of a change is on disk before the change is
 //! answered; lines that come while others are written are written together. A file that is full
-//! becomes `audit.log.1`, the one before `audit.log.2`, and the last one goes. A full disk refuses a
-//! line; any other failure is final.
+//! becomes `audit.log.1`, the one before `audit.log.2`, and the last one goes. A full disk refuses
+//! a line; any other failure is final.
 
 use std::collections::BTreeMap;
 use std::io;
