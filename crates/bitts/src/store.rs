@@ -1,8 +1,11 @@
 //! `bitts store`: look at a data directory, copy it, and save what can be saved.
 
-use std::path::PathBuf;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, BufWriter};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
-use bitts_server::upkeep::{self, Holds};
+use bitts_server::upkeep::{self, Holds, Secrets};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -44,6 +47,29 @@ enum What {
         #[arg(long)]
         to: PathBuf,
     },
+    /// Write everything in it as text: sessions, messages, shadows, identities
+    ///
+    /// A line for each fact, as JSON. The data directory's pki folder is no part of it.
+    Export {
+        /// The data directory; no server uses it
+        #[arg(long, default_value = "./bitts-data")]
+        data_dir: PathBuf,
+        /// A file that is new; - is standard output
+        #[arg(long)]
+        to: PathBuf,
+        /// Leave out access keys, users of MQTT and what names are placed by
+        #[arg(long)]
+        without_secrets: bool,
+    },
+    /// Make a data directory of the text of an export
+    Import {
+        /// A data directory that is new
+        #[arg(long, default_value = "./bitts-data")]
+        data_dir: PathBuf,
+        /// The export; - is standard input
+        #[arg(long)]
+        from: PathBuf,
+    },
 }
 
 impl StoreCommand {
@@ -56,8 +82,53 @@ impl StoreCommand {
                 say_json(&json!({ "copiedBytes": bytes }))
             }
             What::Repair { data_dir, to } => say(&upkeep::repair(&data_dir, &to).map_err(refused)?),
+            What::Export { data_dir, to, without_secrets } => {
+                let secrets = if without_secrets { Secrets::LeftOut } else { Secrets::Kept };
+                export(&data_dir, secrets, &to)
+            }
+            What::Import { data_dir, from } => import(&data_dir, &from),
         }
     }
+}
+
+const STANDARD: &str = "-";
+
+fn export(data_dir: &Path, secrets: Secrets, to: &Path) -> Result<(), Failure> {
+    let refused = |error: upkeep::ExportError| match error {
+        upkeep::ExportError::Write(error) => Failure::from(error),
+        other => Failure::Refused(other.to_string()),
+    };
+    if to.as_os_str() == STANDARD {
+        let lines = BufWriter::new(io::stdout().lock());
+        return upkeep::export(data_dir, secrets, lines).map(drop).map_err(refused);
+    }
+    let place = |error: io::Error| Failure::Refused(format!("{}: {error}", to.display()));
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to);
+    let file = file.map_err(place)?;
+    let outcome = upkeep::export(data_dir, secrets, BufWriter::new(&file)).map_err(|error| {
+        Failure::Refused(match error {
+            upkeep::ExportError::Write(error) => format!("{}: {error}", to.display()),
+            other => other.to_string(),
+        })
+    });
+    let outcome = outcome.and_then(|holds| file.sync_all().map(|()| holds).map_err(place));
+    if outcome.is_err() {
+        // Half an export is none.
+        drop(std::fs::remove_file(to));
+    }
+    say(&outcome?)
+}
+
+fn import(data_dir: &Path, from: &Path) -> Result<(), Failure> {
+    let refused = |error: upkeep::ImportError| Failure::Refused(error.to_string());
+    let holds = if from.as_os_str() == STANDARD {
+        upkeep::import(data_dir, io::stdin().lock())
+    } else {
+        let place = |error| Failure::Refused(format!("{}: {error}", from.display()));
+        let file = File::open(from).map_err(place)?;
+        upkeep::import(data_dir, BufReader::with_capacity(1 << 20, file))
+    };
+    say(&holds.map_err(refused)?)
 }
 
 fn say(holds: &Holds) -> Result<(), Failure> {

@@ -1,5 +1,13 @@
 //! What is done with a data directory while no server, or while a server, uses it.
 
+mod export;
+mod import;
+mod line;
+mod read;
+#[cfg(test)]
+mod tests;
+mod write;
+
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -9,6 +17,8 @@ use bitts_broker::recover::Recovered;
 use bitts_store::disk::OsDisk;
 use bitts_store::{Damage, Salvaged, StoreError, recover, salvage, write_anew};
 
+pub use self::export::{ExportError, Secrets, export};
+pub use self::import::{ImportError, import};
 use crate::clock::Clock;
 use crate::registry::{RegistryError, check_rows, salvaged_rows, write_rows};
 use crate::storage::JOURNAL;
