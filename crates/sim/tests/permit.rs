@@ -7,7 +7,10 @@ use bitts_aws::control::{Given, Input, NewCertificate, route};
 use bitts_aws::policy::{ArnScope, PolicyLimits};
 use bitts_aws::registry::{Authorized, Identity, Registry, RegistryLimits, Row, Table};
 use bitts_broker::command::{Command, Reply};
-use bitts_broker::{Dropped, NewMessage, Profile, Proof, ShardId};
+use bitts_broker::{
+    ConnId, DirectMessage, Dropped, Input as Happens, Interest, Limits, Moment, NewMessage,
+    NotDelivered, Now, Origin, Outbox, Placement, Profile, Proof, Shard, ShardId,
+};
 use bitts_mqtt::QoS;
 use bitts_sim::machine::{Link, Machine, Options};
 use bitts_sim::packet::{self, Filter, Kind, Packet, Property, Version, Will};
@@ -429,11 +432,20 @@ struct Plane {
 
 impl Plane {
     fn call(&mut self, method: &str, target: &str, body: &Value) -> Value {
+        self.call_with(&[], method, target, body)
+    }
+
+    fn call_with(
+        &mut self,
+        headers: &[(&str, &str)],
+        method: &str,
+        target: &str,
+        body: &Value,
+    ) -> Value {
         let (path, query) = target.split_once('?').map_or((target, None), |it| (it.0, Some(it.1)));
         let route = route(method, path).expect("a route");
-        let none: &[(&str, &str)] = &[];
         let body = body.to_string();
-        let input = Input::parse(&route, query, &none, body.as_bytes()).expect("an input");
+        let input = Input::parse(&route, query, &headers, body.as_bytes()).expect("an input");
         let facts = bitts_aws::registry::CertificateFacts {
             not_after_unix_ms: u64::MAX,
             ..Default::default()
@@ -566,14 +578,13 @@ fn a_session_that_anybody_could_claim_belongs_to_who_made_it() {
     }]});
     let anybody = document(&READ_ALL);
     let named = named.to_string();
-    let user = |_: &str| Proof::Identity(Identity::User("somebody".into()));
-    let (authorized, another) = (|it: &str| proof(it), |it: &str| proof_of("another", it));
     // A user of the name that an authorizer gave is somebody else.
-    let cases: [(&String, &dyn Fn(&str) -> Proof, bool); 4] = [
-        (&anybody, &authorized, true),
-        (&anybody, &another, false),
-        (&anybody, &user, false),
-        (&named, &another, true),
+    let user = Proof::Identity(Identity::User("somebody".into()));
+    let cases = [
+        (&anybody, proof(&anybody), true),
+        (&anybody, proof_of("another", &anybody), false),
+        (&anybody, user, false),
+        (&named, proof_of("another", &named), true),
     ];
     for (number, (policy, second, resumes)) in cases.into_iter().enumerate() {
         let mut world = world_of_user("somebody", policy);
@@ -584,11 +595,126 @@ fn a_session_that_anybody_could_claim_belongs_to_who_made_it() {
         world.machine.hang_up(client.link);
         world.machine.settle();
         world.inject("t", false);
-        let mut client = world.connect_with(second(policy), connect());
+        let mut client = world.connect_with(second, connect());
         let packets = world.packets(&mut client);
         let connack = packets.iter().find(|it| it.kind == Kind::ConnAck).expect("an answer");
         assert_eq!((connack.code, connack.session_present), (0, resumes), "{number}");
         let messages = packets.iter().filter(|it| it.kind == Kind::Publish).count();
         assert_eq!(messages, usize::from(resumes), "{number}");
+    }
+}
+
+/// Contract `mqtt-broker.md` §1.1: a WebSocket with a signature lives a day, whatever it asks for.
+#[test]
+fn a_signed_websocket_ends_after_a_day() {
+    let rows = [Row {
+        table: Table::AccessKey,
+        key: "AKID".to_owned(),
+        value: Some(json!({ "secret": "x", "isActive": true }).to_string().into()),
+    }];
+    let scope = ArnScope::new("aws", "us-east-1", "000000000000").expect("a scope");
+    let registry = Registry::load(scope, RegistryLimits::default(), rows).expect("a registry");
+    let registry = Arc::new(registry);
+    let mut bytes = Vec::new();
+    let connect = Packet { client_id: "a".into(), ..Packet::new(Kind::Connect) };
+    packet::encode(&connect, Version::V3, &mut bytes);
+    let frame = bitts_mqtt::split(&bytes, bytes.len()).expect("bytes").expect("a packet");
+    let read = bitts_mqtt::decode(bitts_mqtt::ProtocolVersion::V3_1_1, &frame).expect("CONNECT");
+    let bitts_mqtt::Packet::Connect(connect) = read else { panic!("{read:?}") };
+    for (is_websocket, ends) in [(true, Some(Moment(0).plus_seconds(86_400))), (false, None)] {
+        let placement = Placement::new((1, 2), 1);
+        let interest = Arc::new(Interest::new(&placement));
+        let mut shard = Shard::new(ShardId(0), placement, Limits::default(), interest)
+            .with_registry(Arc::clone(&registry));
+        let origin = Origin {
+            source: ([192, 0, 2, 7], 1).into(),
+            target: ([192, 0, 2, 1], 443).into(),
+            entropy: 7,
+            certificate: None,
+            is_secure: true,
+            is_websocket,
+        };
+        let (conn, proof) =
+            (ConnId::default(), Proof::Identity(Identity::AccessKey("AKID".into())));
+        let mut out = Outbox::default();
+        let connect = &connect;
+        shard.handle(Now::default(), Happens::Connect { conn, connect, origin, proof }, &mut out);
+        assert_eq!(shard.deadline(), ends);
+        assert_eq!(out.closes.len(), 0);
+        shard.handle(
+            Now { moment: Moment(86_400_000), unix_ms: 86_400_000 },
+            Happens::Tick,
+            &mut out,
+        );
+        assert_eq!(shard.stats().connections, u64::from(!is_websocket));
+    }
+}
+
+#[test]
+fn what_a_policy_says_of_the_time_is_decided_anew_each_second() {
+    let mut world = world();
+    let end = world.machine.now().unix_ms / 1_000 + 2;
+    let policy = json!({ "Version": "2012-10-17", "Statement": [
+        { "Effect": "Allow", "Action": "iot:Connect", "Resource": "*" },
+        { "Effect": "Allow", "Action": "iot:Publish", "Resource": "*",
+          "Condition": { "NumericLessThan": { "aws:EpochTime": end.to_string() } } },
+    ]});
+    let version = Version::V5;
+    let connect = Packet { client_id: "a".into(), version, ..Packet::new(Kind::Connect) };
+    let mut client = world.connect_with(proof(&policy.to_string()), connect);
+    world.packets(&mut client);
+    for (millis, code) in [(0, 0), (1_500, 0), (1_000, 0x87)] {
+        world.machine.advance(millis);
+        world.publish(&client, "t", 1, false);
+        let ack = world.next(&mut client, Kind::PubAck).map(|it| it.code);
+        assert_eq!(ack.map(|it| it & 0x80), Some(code & 0x80), "{millis}");
+    }
+}
+
+/// DM-8
+#[test]
+fn dm_08_a_client_gets_no_direct_message_that_it_may_not_receive() {
+    let mut world = world();
+    let mut client = world.connect("a", &RECEIVE_OPEN, Version::V5);
+    let owner = world.machine.placement().owner_of("a");
+    for (topic, is_allowed) in [("open/x", true), ("restricted/x", false)] {
+        for confirmation in [None, Some(5)] {
+            let reply = world.command(
+                owner,
+                Command::SendDirectMessage(DirectMessage {
+                    client_id: "a".to_owned(),
+                    topic: topic.to_owned(),
+                    payload: b"x".as_slice().into(),
+                    properties: Vec::new(),
+                    confirmation,
+                }),
+            );
+            let expected: &[&str] = if is_allowed { &[topic] } else { &[] };
+            assert_eq!(world.topics(&mut client), expected);
+            let denied = matches!(reply, Some(Reply::NotDelivered(NotDelivered::NotAuthorized)));
+            assert_eq!(denied, !is_allowed, "{topic} {confirmation:?} {reply:?}");
+        }
+    }
+}
+
+/// `mqtt-broker.md` §5: events name the thing of a principal that speaks for it alone.
+#[test]
+fn events_name_the_thing_that_a_principal_speaks_for_alone() {
+    for (kind, named) in [("EXCLUSIVE_THING", json!("lamp")), ("NON_EXCLUSIVE_THING", Value::Null)]
+    {
+        let mut plane = Plane { registry: registry(), certificates: 0 };
+        let (proof, arn) = plane.certificate("p", &document(&[]));
+        plane.call("POST", "/things/lamp", &json!({}));
+        let target = format!("/things/lamp/principals?thingPrincipalType={kind}");
+        plane.call_with(&[("x-amzn-principal", &arn)], "PUT", &target, &json!({}));
+        let mut world = world();
+        plane.tell(&mut world);
+        let mut watcher = world.connect("w", &READ_ALL, Version::V5);
+        world.subscribe(&mut watcher, &["$aws/events/presence/connected/a"]);
+        let connect = Packet { client_id: "a".into(), ..Packet::new(Kind::Connect) };
+        world.connect_with(proof, connect);
+        let event = world.next(&mut watcher, Kind::Publish).expect("an event");
+        let event: Value = serde_json::from_slice(&event.payload).expect("JSON");
+        assert_eq!(event["thingName"], named, "{kind}");
     }
 }

@@ -112,6 +112,26 @@ fn a_will_is_decided_by_the_policies_of_the_next_process() {
     }
 }
 
+/// Also of a client that anybody's statement let in, whose session is its own.
+#[test]
+fn who_a_client_is_is_kept_as_it_was() {
+    let named = ("iot:Connect", "arn:aws:iot:us-east-1:000000000000:client/a");
+    for (connect, names_client) in [(CONNECT, false), (named, true)] {
+        let may = [connect, WILL, READ[1], READ[2]];
+        let left = left(user(), registry(Some(&may)), false);
+        let principal = left[0].principal.clone().expect("a principal");
+        assert_eq!(principal.names_client, names_client);
+        let placement = Placement::new((1, 2), 1);
+        let interest = Arc::new(Interest::new(&placement));
+        let mut shard = Shard::new(ShardId(0), placement, Limits::default(), interest)
+            .with_registry(registry(Some(&may)));
+        for session in left {
+            shard.restore_session(Now::default(), session, &mut Outbox::default());
+        }
+        assert_eq!(shard.saved_sessions()[0].principal, Some(principal));
+    }
+}
+
 /// policies.md §5: only the documents that the authorizer returned decide.
 #[test]
 fn what_an_authorizer_said_holds_for_the_will_after_a_restart() {
