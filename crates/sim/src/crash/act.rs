@@ -42,14 +42,16 @@ impl World {
         let link = self.machine.connect();
         held.link = Some(link);
         held.links.push(link);
+        held.asked_clean_start = held.is_in_doubt;
         held.will = has_will.then_some(number);
-        if held.session == SessionIs::Gone {
+        if held.session == SessionIs::Gone || held.is_in_doubt {
             held.session = SessionIs::Unsure;
+            held.held.values_mut().for_each(|promised| promised.until = Until::Unsure);
         }
         let mut packet = Packet {
             version: held.version,
             client_id: held.id.clone(),
-            clean_start: false,
+            clean_start: held.is_in_doubt,
             ..Packet::new(Kind::Connect)
         };
         if held.version == Version::V5 {
@@ -188,10 +190,12 @@ impl World {
             _ => {
                 let client = 1 + self.workload.below(self.clients.len() - 1);
                 let Some(held) = self.clients.get_mut(client) else { return };
-                if held.is_deleting {
+                // A 3.1.1 client has no way to a new session that is kept.
+                if held.is_deleting || held.version == Version::V3 {
                     return;
                 }
                 (held.session, held.is_deleting) = (SessionIs::Unsure, true);
+                held.is_in_doubt = true;
                 // A session that ends sends its Will.
                 held.was_connected = None;
                 let is_over = |link: &Link| self.machine.ended(*link).is_some();

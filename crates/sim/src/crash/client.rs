@@ -66,6 +66,10 @@ pub(super) struct Client {
     pub(super) is_deleting: bool,
     /// Only connections behind this many tell of a session that is not deleted.
     pub(super) sure_from: usize,
+    /// An application asked to delete its session: it connects with Clean Start until that is over
+    /// and it was accepted.
+    pub(super) is_in_doubt: bool,
+    pub(super) asked_clean_start: bool,
     /// The Will of the connection.
     pub(super) will: Option<usize>,
     pub(super) outgoing: Vec<Outgoing>,
@@ -92,6 +96,8 @@ impl Client {
             session: SessionIs::Gone,
             is_deleting: false,
             sure_from: 0,
+            is_in_doubt: false,
+            asked_clean_start: false,
             will: None,
             outgoing: Vec::new(),
             received: BTreeSet::new(),

@@ -72,7 +72,11 @@ impl World {
         held.is_connected = true;
         let maximum = packet.number("receive_maximum").unwrap_or(65_535);
         held.window = if held.version == Version::V5 { maximum as usize } else { 65_535 };
+        let asked_clean_start = held.asked_clean_start;
         match (held.session, packet.session_present) {
+            (_, true) if asked_clean_start => {
+                return Err(format!("client {client} asked for Clean Start and got {packet}"));
+            }
             (SessionIs::There, false) => {
                 return Err(format!("the session of client {client} is lost"));
             }
@@ -80,7 +84,7 @@ impl World {
                 return Err(format!("the session of client {client} was deleted, and is there"));
             }
             (_, true) => {}
-            (_, false) => {
+            (SessionIs::Gone | SessionIs::Unsure, false) => {
                 for number in held.begin_session() {
                     if let Some(sent) = self.messages.get_mut(number) {
                         sent.is_given_up = true;
@@ -89,8 +93,12 @@ impl World {
                 self.taken.retain(|(taker, _), _| *taker != client);
             }
         }
-        let is_sure = !held.is_deleting && held.links.len() > held.sure_from;
+        // A CONNECT that was left behind may still arrive, and end this session.
+        let mut others = held.links.iter().rev().skip(1);
+        let is_last = others.all(|link| self.machine.ended(*link).is_some());
+        let is_sure = is_last && !held.is_deleting && held.links.len() > held.sure_from;
         held.session = if is_sure { SessionIs::There } else { SessionIs::Unsure };
+        held.is_in_doubt &= !(is_sure && asked_clean_start);
         if let Some(will) = held.will.and_then(|at| self.wills.get_mut(at)) {
             will.is_set = true;
         }
