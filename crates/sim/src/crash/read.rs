@@ -73,7 +73,10 @@ impl World {
         let maximum = packet.number("receive_maximum").unwrap_or(65_535);
         held.window = if held.version == Version::V5 { maximum as usize } else { 65_535 };
         let asked_clean_start = held.asked_clean_start;
-        match (held.session, packet.session_present) {
+        // What was written before a deletion says nothing of what is behind it.
+        let is_stale = held.links.len() <= held.sure_from;
+        let session = if is_stale { SessionIs::Unsure } else { held.session };
+        match (session, packet.session_present) {
             (_, true) if asked_clean_start => {
                 return Err(format!("client {client} asked for Clean Start and got {packet}"));
             }
