@@ -348,13 +348,15 @@ impl<D: Disk> Journal<D> {
 
     /// Reserves room for a segment, at the cost of the spare one where there is no other.
     fn reserve(&mut self, name: &str) -> Result<(), StoreError> {
-        let disk = &mut self.disk;
-        let mut outcome = disk.reserve(name, self.segment_bytes);
-        if outcome.is_err() && std::mem::take(&mut self.has_spare) {
+        let (disk, bytes) = (&mut self.disk, self.segment_bytes);
+        let mut outcome = disk.reserve(name, bytes).map_err(failed(disk, name, "reserve"));
+        if outcome.as_ref().err().is_some_and(StoreError::is_no_space)
+            && std::mem::take(&mut self.has_spare)
+        {
             disk.remove(SPARE).map_err(failed(disk, SPARE, "remove"))?;
-            outcome = disk.reserve(name, self.segment_bytes);
+            outcome = disk.reserve(name, bytes).map_err(failed(disk, name, "reserve"));
         }
-        match outcome.map_err(failed(disk, name, "reserve")) {
+        match outcome {
             // What fits is written all the same.
             Err(error) if error.is_no_space() => Ok(()),
             outcome => outcome,
