@@ -1,6 +1,9 @@
 //! Documents that are refused, each with its place (contract `policies.md` §1).
 
-use bitts_aws::policy::{Policy, PolicyLimits};
+use bitts_aws::policy::{
+    self, Action, ActionKind, ArnScope, Context, Policy, PolicyLimits, Principal, Request,
+    ResourceKind,
+};
 
 fn problem(document: &str) -> String {
     let parsed = Policy::parse("p", 1, document, &PolicyLimits::default());
@@ -73,4 +76,40 @@ fn what_is_no_document_is_refused() {
     let two = format!(r#"{{"Version":"2012-10-17","Statement":[{good},{good}]}}"#);
     let refused = Policy::parse("p", 1, &two, &limits).map_err(|problem| problem.to_string());
     assert_eq!(refused.err().as_deref(), Some("more than 1 statements"));
+}
+
+/// §4, our choice: behind `NotResource` a variable without a value decides for denial.
+#[test]
+fn a_variable_without_a_value_in_not_resource_opens_nothing() {
+    let scope = ArnScope::new("aws", "us-east-1", "123456789012").expect("a scope");
+    let arn = scope.arn(ResourceKind::Topic, "x");
+    let context = Context {
+        principal: &Principal::Unnamed,
+        connection: None,
+        origin: None,
+        unix_seconds: None,
+    };
+    let action = Action::Plain(ActionKind::Publish);
+    let request = Request { action, resource: Some(&arn), context };
+    let decide = |effect: &str| {
+        let document = format!(
+            r#"{{"Version":"2012-10-17","Statement":[
+                {{"Effect":"{effect}","Action":"*","NotResource":"arn:*:topic/${{iot:ClientId}}"}}
+            ]}}"#
+        );
+        let parsed = Policy::parse("p", 1, &document, &PolicyLimits::default());
+        policy::decide(&[parsed.expect("a policy")], &request).as_str()
+    };
+    assert_eq!(decide("Allow"), "IMPLICIT_DENY");
+    assert_eq!(decide("Deny"), "EXPLICIT_DENY");
+}
+
+#[test]
+fn a_document_may_have_as_many_bytes_as_its_bound() {
+    let document = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*",
+        "Resource":"*"}]}"#;
+    for (bytes_max, is_taken) in [(document.len(), true), (document.len() - 1, false)] {
+        let limits = PolicyLimits { bytes_max, ..PolicyLimits::default() };
+        assert_eq!(Policy::parse("p", 1, document, &limits).is_ok(), is_taken);
+    }
 }
