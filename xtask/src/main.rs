@@ -4,6 +4,7 @@
 //! a list of failures and one line that counts all tests, and the exit status is 1 if any failed.
 
 mod clients;
+mod planted;
 mod spec;
 mod steps;
 mod tidy;
@@ -24,6 +25,7 @@ usage: cargo xtask COMMAND
   clients [PYTEST ARGS]     tests with real clients; installs what they need below tests/.deps
   sim --seeds N             the simulator; a failure prints its seed
   fuzz TARGET --seconds N   one fuzz target (needs cargo-fuzz)
+  planted                   a test fails with each bug that spec/planted has (three minutes)
   deny                      licences, bans and sources of dependencies (installs cargo-deny)
 ";
 
@@ -44,6 +46,9 @@ fn main() -> ExitCode {
         ["sim"] => tools::sim(&mut steps, "200"),
         ["fuzz", target, "--seconds", seconds] => tools::fuzz(&mut steps, target, seconds),
         ["fuzz", target] => tools::fuzz(&mut steps, target, "60"),
+        ["planted"] => {
+            steps.check("planted bugs", planted::run);
+        }
         ["deny"] => tools::deny(&mut steps),
         _ => {
             steps::say(USAGE);
