@@ -29,7 +29,10 @@ pub enum StoreError {
         what: &'static str,
     },
     /// Another version wrote it.
-    #[error("{place}: format {found} is unsupported: this version reads format {known}")]
+    #[error(
+        "{place}: format {found} is unsupported: this version reads format {known}; nothing is \
+         changed, and `bitts store export` of the version that wrote it makes a text to import here"
+    )]
     Format {
         /// The file.
         place: String,

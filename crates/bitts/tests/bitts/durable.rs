@@ -136,3 +136,43 @@ fn what_stands_behind_damage_is_saved_into_a_new_directory() {
     let next = Served::start(&[&format!("--data-dir={}", to.display())]);
     assert_eq!(done(&next, &["retained", "get", "lamps/1", "--raw"]), "on");
 }
+
+#[test]
+fn an_export_is_imported_and_served_with_any_number_of_threads() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (data, flag) = killed();
+    let folder = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
+    let (first, second, new) = (path("first.jsonl"), path("second.jsonl"), path("new"));
+    let before = fs::read(newest(data.path())).expect("readable");
+    assert_eq!(store(&["export", &flag, "--to", &first])["retainedMessages"], 1);
+    assert_eq!(fs::read(newest(data.path())).expect("readable"), before, "nothing is changed");
+    let mode = fs::metadata(&first).expect("there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "it has secrets");
+    let to = format!("--data-dir={new}");
+    assert_eq!(store(&["import", &to, "--from", &first])["retainedMessages"], 1);
+    store(&["export", &to, "--to", &second]);
+    let text = |path: &str| fs::read_to_string(path).expect("readable");
+    assert_eq!(text(&second), text(&first));
+    let again = run_bitts(&["store", "import", &to, "--from", &first]);
+    assert_eq!(again.status, Some(1));
+    assert!(again.stderr.contains("it is not empty: nothing is written"), "{}", again.stderr);
+    let next = Served::start(&[&to, "--threads=3"]);
+    assert_eq!(done(&next, &["retained", "get", "lamps/1", "--raw"]), "on");
+}
+
+#[test]
+fn another_format_is_refused_with_the_way_on() {
+    let (data, flag) = killed();
+    let path = newest(data.path());
+    let mut bytes = fs::read(&path).expect("readable");
+    bytes[8] = 2;
+    let crc = crc32c::crc32c(&bytes[..60]);
+    bytes[60..64].copy_from_slice(&crc.to_le_bytes());
+    fs::write(&path, &bytes).expect("written");
+    let ended = run_bitts(&["serve", "--mqtt=127.0.0.1:0", "--http=off", &flag]);
+    assert_eq!(ended.status, Some(1));
+    assert!(ended.stderr.contains("format 2 is unsupported"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("`bitts store export` of the version"), "{}", ended.stderr);
+    assert_eq!(fs::read(&path).expect("readable"), bytes, "nothing is changed");
+}
