@@ -25,7 +25,7 @@ usage: cargo xtask COMMAND
   clients [PYTEST ARGS]     tests with real clients; installs what they need below tests/.deps
   sim --seeds N             the simulator; a failure prints its seed
   fuzz TARGET --seconds N   one fuzz target (needs cargo-fuzz)
-  planted                   a test fails with each bug that spec/planted has (three minutes)
+  planted                   a test fails with each bug that spec/planted has (two minutes)
   deny                      licences, bans and sources of dependencies (installs cargo-deny)
 ";
 
