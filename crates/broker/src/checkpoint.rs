@@ -84,6 +84,8 @@ impl Shard {
             | Record::Subscribed { .. }
             | Record::Unsubscribed { .. }
             | Record::ReceivedReleased { .. }
+            | Record::Paged { .. }
+            | Record::Unpaged { .. }
             | Record::Sent { .. }
             | Record::Released { .. }
             | Record::Settled { .. }
@@ -152,6 +154,10 @@ impl Shard {
                 if let Some(principal) = principal {
                     let client_id = Arc::clone(&client_id);
                     self.record(SLOT, Record::Principal { client_id, principal });
+                }
+                for page in self.saved_pages(at as u32) {
+                    let client_id = Arc::clone(&client_id);
+                    self.record(SLOT, Record::Paged { client_id, page });
                 }
             }
             for one in self.saved_owed(at as u32, owed, left) {
@@ -222,8 +228,10 @@ impl Shard {
 
     /// Writes a message of the log, unless this checkpoint did.
     fn keep(&mut self, message: &Arc<Message>, kept: &mut HashSet<LogId, FixedState>) {
+        // Whoever gave it here has the one, and what is to be written the other.
+        let is_alone = Arc::strong_count(message) <= 2;
         if let Some(log) = message.log
-            && kept.insert(log)
+            && (is_alone || kept.insert(log))
         {
             self.record(SLOT, Record::Kept { message: Arc::clone(message) });
         }

@@ -8,7 +8,8 @@ use bitts_mqtt::{Connect, ConnectVersion, DecodeError, Packet};
 
 use crate::command::Command;
 use crate::message::Message;
-use crate::record::Lsn;
+use crate::outbox::SessionRef;
+use crate::record::{Lsn, PageId};
 use crate::slot::ShardId;
 
 /// A Network Connection, named by whoever holds its socket; a name is not used twice.
@@ -144,6 +145,15 @@ pub enum Input<'a> {
     },
     /// Everything this shard handed to the store up to this position is durable.
     Durable(Lsn),
+    /// A page that was asked for in [`crate::Outbox::reads`].
+    Loaded {
+        /// The session that asked for it.
+        session: SessionRef,
+        /// Which.
+        page: PageId,
+        /// As it was in [`crate::Outbox::pages`].
+        bytes: &'a [u8],
+    },
     /// Only a reserve of the disk is left, or there is more again.
     DiskFull(bool),
     /// A step of a checkpoint, see [`crate::Shard::is_checkpointing`]. Once it is written, one more

@@ -45,6 +45,10 @@ pub struct Limits {
     pub queued_bytes_max: usize,
     /// Bytes waiting in all sessions of a shard. Default 4 GiB over all shards. As above.
     pub queued_bytes_total_max: usize,
+    /// Bytes of memory that messages waiting in all sessions of a shard hold. Default 64 MiB over
+    /// all shards. Beyond, queues go to disk but for their heads, and come back page by page;
+    /// without a data directory it bounds nothing.
+    pub queued_memory_max: usize,
     /// Longest Session Expiry Interval, in seconds. Default 30 days. Longer ones are capped and the
     /// client is told; it is also the expiry of persistent 3.1.1 sessions.
     pub session_expiry_max: u32,
@@ -60,6 +64,9 @@ pub struct Limits {
     /// Messages a `$share` group keeps while none of its members is connected. Default 100,000. At
     /// the limit the new message is dropped and counted.
     pub group_queued_messages_max: usize,
+    /// Bytes that `$share` groups of a shard keep, in memory. Default 1 GiB over all shards. As
+    /// above.
+    pub group_queued_bytes_total_max: usize,
     /// Members of one `$share` group. Default 10,000. At the limit SUBACK 0x97 or 0x80.
     pub group_members_max: usize,
     /// How long GetConnection remembers a disconnect, in seconds. Default 1,800 (contract GC-4).
@@ -107,12 +114,14 @@ impl Default for Limits {
             queued_messages_max: 100_000,
             queued_bytes_max: 256 << 20,
             queued_bytes_total_max: 4 << 30,
+            queued_memory_max: 64 << 20,
             session_expiry_max: 30 * 24 * 3600,
             retained_messages_max: 1_000_000,
             retained_bytes_max: 1 << 30,
             connections_max: 1_000_000,
             sessions_max: 10_000_000,
             group_queued_messages_max: 100_000,
+            group_queued_bytes_total_max: 1 << 30,
             group_members_max: 10_000,
             disconnect_memory_seconds: 1_800,
             disconnects_remembered_max: 100_000,
@@ -133,6 +142,8 @@ impl Limits {
     pub fn per_shard(mut self, shards: u8) -> Self {
         let shards = usize::from(shards.max(1));
         self.queued_bytes_total_max = self.queued_bytes_total_max.div_ceil(shards);
+        self.queued_memory_max = self.queued_memory_max.div_ceil(shards);
+        self.group_queued_bytes_total_max = self.group_queued_bytes_total_max.div_ceil(shards);
         self.connections_max = self.connections_max.div_ceil(shards);
         self.sessions_max = self.sessions_max.div_ceil(shards);
         self.disconnects_remembered_max = self.disconnects_remembered_max.div_ceil(shards);

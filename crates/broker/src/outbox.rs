@@ -12,7 +12,7 @@ use bitts_mqtt::{PacketId, SubscriptionOptions};
 use crate::command::Reply;
 use crate::input::{ConnId, ReplyId};
 use crate::message::Message;
-use crate::record::{Batch, Entry, Lsn, Taken};
+use crate::record::{Batch, Entry, Lsn, PageId, Taken};
 use crate::reserved::{Asker, ShadowRequest};
 use crate::slot::{ShardId, ShardSet};
 
@@ -53,6 +53,15 @@ pub enum Close {
     Flush,
     /// The peer is gone or must get nothing: drop it.
     Now,
+}
+
+/// A run of a queue, as the store keeps it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Page {
+    /// Its name.
+    pub id: PageId,
+    /// What is in it.
+    pub bytes: Vec<u8>,
 }
 
 /// A session as other shards name it.
@@ -198,6 +207,12 @@ pub struct Outbox {
     pub batches: Vec<Batch>,
     /// Messages for the log.
     pub entries: Vec<Entry>,
+    /// Runs of queues: on stable storage before the batches.
+    pub pages: Vec<Page>,
+    /// Pages that a session needs: [`crate::Input::Loaded`] answers.
+    pub reads: Vec<(SessionRef, PageId)>,
+    /// Pages that nothing needs, once the batches are durable.
+    pub freed: Vec<PageId>,
     /// What of other shards' logs was taken from the inbox: durable with what it led to, and by
     /// itself of no use to anybody, so that it may wait for the next batch.
     pub taken: Vec<Taken>,
@@ -230,6 +245,9 @@ impl Outbox {
     pub fn clear(&mut self) {
         self.batches.clear();
         self.entries.clear();
+        self.pages.clear();
+        self.reads.clear();
+        self.freed.clear();
         self.taken.clear();
         self.parcels.clear();
         self.messages.clear();

@@ -228,6 +228,8 @@ counted! {
         DiskFull = "disk_full",
         /// A retained message beyond the limit was refused.
         RetainedFull = "retained_full",
+        /// The page of the queue that it was on came back as something else.
+        PageUnreadable = "page_unreadable",
     }
 }
 
@@ -274,6 +276,12 @@ pub struct Stats {
     pub queued: u64,
     /// Gauge: bytes waiting in sessions.
     pub queued_bytes: u64,
+    /// Gauge: bytes of memory that messages waiting in sessions hold.
+    pub queued_memory: u64,
+    /// Pages of queues that went to disk.
+    pub pages_written: u64,
+    /// Pages of queues that came back.
+    pub pages_read: u64,
 }
 
 impl Stats {
@@ -326,5 +334,8 @@ impl Stats {
         self.shadow_bytes += other.shadow_bytes;
         self.queued += other.queued;
         self.queued_bytes += other.queued_bytes;
+        self.queued_memory += other.queued_memory;
+        self.pages_written += other.pages_written;
+        self.pages_read += other.pages_read;
     }
 }

@@ -14,8 +14,8 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::message::Message;
 use crate::record::{
-    BadRecord, Gone, Item, LogId, Record, SavedOwed, SavedSession, SavedSubscription, Sink, Stage,
-    Taken, decode,
+    BadRecord, Gone, Item, LogId, PageId, Record, SavedOwed, SavedPage, SavedSession,
+    SavedSubscription, Sink, Stage, Taken, decode,
 };
 #[cfg(doc)]
 use crate::shard::Shard;
@@ -47,6 +47,7 @@ pub struct Recovery {
     now: Now,
     shards: u8,
     next_entry: u64,
+    next_page: u64,
     sessions: BTreeMap<Arc<str>, SavedSession>,
     retained: BTreeMap<Box<str>, Arc<Message>>,
     parked: BTreeMap<Arc<str>, BTreeMap<u64, Arc<Message>>>,
@@ -93,6 +94,8 @@ pub struct Recovered {
     pub shards: u8,
     /// The number of the next message of any shard's log.
     pub next_entry: u64,
+    /// The number of the next page of any shard.
+    pub next_page: u64,
     /// Records about something that the journal does not know.
     pub unknown: u64,
 }
@@ -105,6 +108,7 @@ impl Recovery {
             now,
             shards: 1,
             next_entry: 1,
+            next_page: 1,
             sessions: BTreeMap::new(),
             retained: BTreeMap::new(),
             parked: BTreeMap::new(),
@@ -173,6 +177,7 @@ impl Recovery {
             untaken,
             shards: self.shards,
             next_entry: self.next_entry,
+            next_page: self.next_page,
             unknown: self.unknown,
         }
     }
@@ -189,6 +194,7 @@ impl Recovery {
                 let client_id = Arc::clone(&session.client_id);
                 if let Some(old) = self.sessions.remove(&client_id) {
                     session.owed = old.owed;
+                    session.pages = old.pages;
                 }
                 self.sessions.insert(client_id, *session);
             }
@@ -217,6 +223,13 @@ impl Recovery {
                     }
                 }
             }
+            Record::Paged { ref client_id, page } => {
+                self.next_page = self.next_page.max(page.id.number().saturating_add(1));
+                match self.sessions.get_mut(client_id) {
+                    Some(session) => session.page_out(page),
+                    None => self.unknown += 1,
+                }
+            }
             Record::SessionAttached { .. } => self.attach(record),
             Record::SessionDetached { ref client_id, .. }
             | Record::Principal { ref client_id, .. }
@@ -225,6 +238,7 @@ impl Recovery {
             | Record::Unsubscribed { ref client_id, .. }
             | Record::ReceivedReleased { ref client_id, .. }
             | Record::Owed { ref client_id, .. }
+            | Record::Unpaged { ref client_id, .. }
             | Record::Sent { ref client_id, .. }
             | Record::Released { ref client_id, .. }
             | Record::Settled { ref client_id, .. } => match self.sessions.get_mut(client_id) {
@@ -332,11 +346,18 @@ impl Recovered {
             if let Some(principal) = session.principal.clone() {
                 take(Record::Principal { client_id: Arc::clone(&session.client_id), principal });
             }
+            let client_id = &session.client_id;
+            let paged = |page| Record::Paged { client_id: Arc::clone(client_id), page };
+            let mut pages = session.pages.iter().copied().peekable();
             for owed in &session.owed {
+                while let Some(page) = pages.next_if(|page| page.first < owed.number) {
+                    take(paged(page));
+                }
                 owed.message.iter().for_each(|message| keep(message, &mut kept, take));
                 let client_id = Arc::clone(&session.client_id);
                 take(Record::Owed { client_id, owed: owed.clone() });
             }
+            pages.for_each(|page| take(paged(page)));
         }
         for message in &self.retained {
             keep(message, &mut kept, take);
@@ -388,6 +409,7 @@ impl SavedSession {
                 self.received.remove(&packet_id);
             }
             Record::Owed { owed, .. } => self.owe(owed),
+            Record::Unpaged { page, .. } => self.pages.retain(|held| held.id != page),
             Record::Sent { number, packet_id, .. } => {
                 if let Ok(at) = self.find_owed(number)
                     && let Some(owed) = self.owed.get_mut(at)
@@ -410,6 +432,7 @@ impl SavedSession {
             }
             Record::SessionAttached { .. }
             | Record::SessionEnded { .. }
+            | Record::Paged { .. }
             | Record::Gone(_)
             | Record::Retained { .. }
             | Record::Parked { .. }
@@ -417,6 +440,24 @@ impl SavedSession {
             | Record::Session(_)
             | Record::Shadow { .. }
             | Record::Kept { .. } => {}
+        }
+    }
+
+    /// A run of what is owed is in a page; a checkpoint may say it again.
+    fn page_out(&mut self, page: SavedPage) {
+        let from = self.owed.partition_point(|owed| owed.number < page.first);
+        let behind = self.owed.partition_point(|owed| owed.number <= page.last);
+        self.owed.drain(from..behind);
+        if let Err(at) = self.pages.binary_search_by_key(&page.first, |held| held.first) {
+            self.pages.insert(at, page);
+        }
+    }
+
+    /// What a page holds is owed without it.
+    pub fn put_back(&mut self, page: PageId, owed: Vec<SavedOwed>) {
+        self.pages.retain(|held| held.id != page);
+        for owed in owed {
+            self.owe(owed);
         }
     }
 

@@ -19,6 +19,7 @@ use crate::hold_off::HoldOffs;
 use crate::input::{ConnId, Input, Loss};
 use crate::limits::Limits;
 use crate::outbox::Outbox;
+use crate::paging::Paging;
 use crate::permit::Authority;
 use crate::presence::Disconnects;
 use crate::profile::Profile;
@@ -69,8 +70,10 @@ pub struct Shard {
     pub(crate) server_reference: Option<Arc<str>>,
     pub(crate) timers: Timers,
     pub(crate) stats: Stats,
-    /// Bytes waiting in all sessions.
+    /// Bytes waiting in all sessions, and in all groups.
     pub(crate) queued_bytes: usize,
+    pub(crate) parked_bytes: usize,
+    pub(crate) paging: Paging,
     pub(crate) connected: usize,
     pub(crate) next_generation: u32,
     /// The position of the batch that this input fills, and what is known to be durable.
@@ -93,6 +96,7 @@ impl Shard {
     #[must_use]
     pub fn new(id: ShardId, placement: Placement, limits: Limits, interest: Arc<Interest>) -> Self {
         let seed = placement.seed();
+        let paging = Paging::new(limits.queued_memory_max);
         Self {
             id,
             placement,
@@ -117,6 +121,8 @@ impl Shard {
             timers: Timers::default(),
             stats: Stats::default(),
             queued_bytes: 0,
+            parked_bytes: 0,
+            paging,
             connected: 0,
             next_generation: 0,
             lsn: Lsn(1),
@@ -188,6 +194,9 @@ impl Shard {
                 self.gates.durable = self.gates.durable.max(lsn);
                 self.call_answers(out);
             }
+            Input::Loaded { session, page, bytes } => {
+                self.on_loaded(now, session, page, bytes, out);
+            }
             Input::DiskFull(is_full) => self.is_disk_full = is_full,
             Input::Checkpoint { begin } => {
                 if begin {
@@ -220,7 +229,8 @@ impl Shard {
             shadows: self.reserved.shadows.len() as u64,
             shadow_bytes: self.reserved.shadows.bytes() as u64,
             queued: self.sessions.iter().map(|(_, session)| session.queued() as u64).sum(),
-            queued_bytes: self.queued_bytes as u64,
+            queued_bytes: (self.queued_bytes + self.parked_bytes) as u64,
+            queued_memory: self.paging.memory as u64,
             ..self.stats.clone()
         }
     }
@@ -334,6 +344,7 @@ impl Shard {
 
     /// Hands the batch of this input over, one per slot.
     pub(crate) fn seal(&mut self, out: &mut Outbox) {
+        self.hand_over_pages(out);
         if !self.is_pending(out) {
             return;
         }

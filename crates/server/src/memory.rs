@@ -35,8 +35,14 @@ pub(crate) fn divide(config: &Config) -> (bitts_broker::Limits, ServerLimits) {
     let (mut limits, mut server) = (config.limits.clone(), config.server_limits.clone());
     let Some(total) = config.memory_limit.or_else(default_limit) else { return (limits, server) };
     let part = |divisor: u64| usize::try_from(total / divisor).unwrap_or(usize::MAX);
-    limits.queued_bytes_total_max = limits.queued_bytes_total_max.min(part(3));
-    limits.queued_bytes_max = limits.queued_bytes_max.min(part(3));
+    if config.data_dir.is_some() {
+        // What is more than that is on the disk.
+        limits.queued_memory_max = limits.queued_memory_max.min(part(6));
+    } else {
+        limits.queued_bytes_total_max = limits.queued_bytes_total_max.min(part(6));
+        limits.queued_bytes_max = limits.queued_bytes_max.min(part(6));
+    }
+    limits.group_queued_bytes_total_max = limits.group_queued_bytes_total_max.min(part(6));
     limits.retained_bytes_max = limits.retained_bytes_max.min(part(6));
     limits.shadow_bytes_max = limits.shadow_bytes_max.min(part(20));
     server.unwritten_bytes_max = server.unwritten_bytes_max.min(part(10));
@@ -53,9 +59,14 @@ mod tests {
     fn a_small_limit_cuts_what_could_grow_past_it() {
         let config = Config { memory_limit: Some(60 << 20), ..Config::default() };
         let (limits, server) = divide(&config);
-        assert_eq!(limits.queued_bytes_total_max, 20 << 20);
+        assert_eq!(limits.queued_bytes_total_max, 10 << 20);
+        assert_eq!(limits.group_queued_bytes_total_max, 10 << 20);
         assert_eq!(limits.retained_bytes_max, 10 << 20);
         assert_eq!(server.unwritten_bytes_max, 6 << 20);
+        let data_dir = Some("data".into());
+        let (on_disk, _) = divide(&Config { data_dir, ..config });
+        assert_eq!(on_disk.queued_memory_max, 10 << 20);
+        assert_eq!(on_disk.queued_bytes_total_max, Config::default().limits.queued_bytes_total_max);
         let config = Config { memory_limit: Some(u64::MAX), ..Config::default() };
         let (limits, _) = divide(&config);
         assert_eq!(limits.queued_bytes_total_max, config.limits.queued_bytes_total_max);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bitts_broker::command::{Command, Reply};
-use bitts_broker::{Interest, Lsn, Message, Parcel, Placement, ShardId};
+use bitts_broker::{Interest, Lsn, Message, PageId, Parcel, Placement, SessionRef, ShardId};
 use mio::Waker;
 use tokio::sync::oneshot;
 
@@ -29,6 +29,8 @@ pub(crate) enum Mail {
     Conn(Box<Conn>),
     /// A command, and who waits for the answer.
     Command(Command, oneshot::Sender<Reply>),
+    /// A page that a session here asked for.
+    Loaded { session: SessionRef, page: PageId, bytes: Vec<u8> },
     /// Write everything durable again.
     Checkpoint,
     /// Every shard has: the store is to hear when this was taken.

@@ -236,7 +236,11 @@ impl Scrape {
         metrics.gauge("shadows", "Device shadows", None, stats.shadows)?;
         metrics.gauge("shadow", "Device shadows as stored", bytes, stats.shadow_bytes)?;
         metrics.gauge("queued_messages", "Messages waiting in sessions", None, stats.queued)?;
-        metrics.gauge("queued", "Messages waiting in sessions", bytes, stats.queued_bytes)
+        metrics.gauge("queued", "Messages waiting in sessions", bytes, stats.queued_bytes)?;
+        let memory = "Memory that messages waiting in sessions hold";
+        metrics.gauge("queued_memory", memory, bytes, stats.queued_memory)?;
+        metrics.counter("pages_written", "Pages of queues to disk", stats.pages_written)?;
+        metrics.counter("pages_read", "Pages of queues from disk", stats.pages_read)
     }
 
     fn storage(&self, metrics: &mut Metrics<'_>) -> fmt::Result {
@@ -257,6 +261,7 @@ impl Scrape {
         metrics.counter("journal_written_bytes", "Bytes written to the journal", written)?;
         metrics.counter("journal_checkpoints", "Checkpoints", read(&gauges.checkpoints))?;
         metrics.gauge("journal", "Size of the journal", bytes, read(&gauges.journal_bytes))?;
+        metrics.gauge("pages", "Size of the pages of queues", bytes, read(&gauges.page_bytes))?;
         metrics.gauge("journal_segments", "Files of the journal", None, read(&gauges.segments))?;
         let backlog = read(&gauges.backlog_bytes);
         metrics.gauge("journal_backlog", "What waits to be written", bytes, backlog)?;

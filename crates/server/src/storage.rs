@@ -5,18 +5,20 @@
 //! and tells them. A disk that fails ends the process: what waited for it was not answered.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use bitts_aws::shadow::ShadowId;
+use bitts_broker::record::SavedSession;
 use bitts_broker::recover::Recovered;
-use bitts_broker::{Input, Lsn, Now, Outbox, Placement, Shard, ShardId, Slot};
-use bitts_store::disk::OsDisk;
+use bitts_broker::{Input, Lsn, Now, Outbox, PageId, Placement, SessionRef, Shard, ShardId, Slot};
+use bitts_store::disk::{OsDisk, OsReader};
 use bitts_store::{
-    Committer, JournalStore, MemoryStore, Notice, Opened, Restart, Store, StoreError, StoreEvent,
-    Submissions, recover,
+    Committer, JournalStore, MemoryStore, Notice, Opened, PageIndex, Restart, Store, StoreError,
+    StoreEvent, Submissions, recover,
 };
 use bytes::Bytes;
 
@@ -50,15 +52,18 @@ impl Durability {
 #[derive(Debug)]
 pub(crate) enum ShardStore {
     Memory(MemoryStore),
-    Journal(JournalStore),
+    Journal(JournalStore, mpsc::Sender<PageRead>),
 }
+
+/// A session needs a page.
+type PageRead = (SessionRef, PageId);
 
 impl ShardStore {
     /// Whether more waits than the disk keeps up with.
     pub(crate) fn is_high(&self) -> bool {
         match self {
             Self::Memory(_) => false,
-            Self::Journal(journal) => journal.submissions().is_high(),
+            Self::Journal(journal, _) => journal.submissions().is_high(),
         }
     }
 
@@ -66,7 +71,9 @@ impl ShardStore {
     pub(crate) fn is_full(&self) -> bool {
         match self {
             Self::Memory(_) => false,
-            Self::Journal(journal) => journal.submissions().gauges.is_full.load(Ordering::Relaxed),
+            Self::Journal(journal, _) => {
+                journal.submissions().gauges.is_full.load(Ordering::Relaxed)
+            }
         }
     }
 
@@ -74,7 +81,7 @@ impl ShardStore {
     pub(crate) fn checkpointed(&self, shard: ShardId) {
         match self {
             Self::Memory(_) => {}
-            Self::Journal(journal) => journal.submissions().checkpointed(shard),
+            Self::Journal(journal, _) => journal.submissions().checkpointed(shard),
         }
     }
 }
@@ -83,14 +90,21 @@ impl Store for ShardStore {
     fn submit(&mut self, now: Now, out: &mut Outbox) {
         match self {
             Self::Memory(store) => store.submit(now, out),
-            Self::Journal(store) => store.submit(now, out),
+            Self::Journal(store, reader) => {
+                store.submit(now, out);
+                for read in out.reads.drain(..) {
+                    if reader.send(read).is_err() {
+                        tracing::error!("nobody reads pages any more");
+                    }
+                }
+            }
         }
     }
 
     fn poll(&mut self) -> Option<StoreEvent> {
         match self {
             Self::Memory(store) => store.poll(),
-            Self::Journal(store) => store.poll(),
+            Self::Journal(store, _) => store.poll(),
         }
     }
 }
@@ -99,23 +113,27 @@ impl Store for ShardStore {
 #[derive(Debug)]
 pub(crate) struct Storage {
     found: Option<(Opened<OsDisk>, Recovered)>,
+    path: PathBuf,
     durability: Durability,
     identity: u128,
 }
 
-/// The committer's thread.
+/// The committer's thread, and the one that reads pages.
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) submissions: Arc<Submissions>,
-    thread: JoinHandle<()>,
+    committer: JoinHandle<()>,
+    reader: JoinHandle<()>,
 }
 
 impl Writer {
     /// Ends it when everything is written. Every shard has ended.
     pub(crate) fn stop(self) {
         self.submissions.close();
-        if self.thread.join().is_err() {
-            tracing::error!("the committer panicked");
+        for (thread, name) in [(self.committer, "committer"), (self.reader, "page reader")] {
+            if thread.join().is_err() {
+                tracing::error!("the {name} panicked");
+            }
         }
     }
 }
@@ -129,7 +147,7 @@ impl Storage {
     ) -> Result<Self, StoreError> {
         let identity = rand::random();
         let Some(data_dir) = data_dir else {
-            return Ok(Self { found: None, durability, identity });
+            return Ok(Self { found: None, path: PathBuf::new(), durability, identity });
         };
         let path = data_dir.join(JOURNAL);
         let disk = OsDisk::open(&path).map_err(|source| StoreError::Io {
@@ -149,7 +167,7 @@ impl Storage {
         tracing::info!(
             journal_bytes = opened.bytes(),
             sessions = recovered.sessions.len(),
-            queued = recovered.sessions.iter().map(|session| session.owed.len()).sum::<usize>(),
+            queued = recovered.sessions.iter().map(SavedSession::owed_len).sum::<u64>(),
             retained = recovered.retained.len(),
             untaken = recovered.untaken.len(),
             "recovered"
@@ -158,7 +176,7 @@ impl Storage {
             tracing::debug!(records = recovered.unknown, "the journal began in their middle");
         }
         let identity = opened.identity().unwrap_or(identity);
-        Ok(Self { found: Some((opened, recovered)), durability, identity })
+        Ok(Self { found: Some((opened, recovered)), path, durability, identity })
     }
 
     /// Where names are placed: the same at every start of one directory.
@@ -178,16 +196,26 @@ impl Storage {
             return Ok((stores.collect(), None));
         };
         let placement = mesh.placement;
+        let next_page = recovered.next_page;
         let mut restart = Restart::new(placement.shards());
         restore(shards, recovered, placement, now, &mut restart)?;
         let journal = restart.begin(opened, self.identity, self.durability == Durability::Sync)?;
+        let pages = journal.page_index();
         let submissions = Submissions::new(placement.shards());
         let committer = Committer::new(journal, Arc::clone(&submissions), placement.all());
-        let thread = spawn(committer, mesh.clone())
-            .map_err(|source| failed_to("start a thread for", source))?;
-        let store = |shard| JournalStore::new(ShardId(shard), Arc::clone(&submissions));
-        let stores = (0..placement.shards()).map(|shard| ShardStore::Journal(store(shard)));
-        Ok((stores.collect(), Some(Writer { submissions, thread })))
+        let failed = |source| failed_to("start a thread for", source);
+        let committer = spawn(committer, mesh.clone()).map_err(failed)?;
+        let (reads, asked) = mpsc::channel();
+        let disk = OsReader::new(&self.path);
+        let reader = spawn_reader(disk, Arc::clone(&pages), asked, mesh.clone()).map_err(failed)?;
+        for shard in shards.iter_mut() {
+            shard.keep_pages(next_page);
+        }
+        let store =
+            |shard| JournalStore::new(ShardId(shard), Arc::clone(&submissions), Arc::clone(&pages));
+        let store = |shard| ShardStore::Journal(store(shard), reads.clone());
+        let stores = (0..placement.shards()).map(store);
+        Ok((stores.collect(), Some(Writer { submissions, committer, reader })))
     }
 }
 
@@ -211,6 +239,34 @@ fn spawn(committer: Committer<OsDisk>, mesh: Mesh) -> io::Result<JoinHandle<()>>
         }
     };
     std::thread::Builder::new().name("committer".to_owned()).spawn(run)
+}
+
+/// Reads pages and gives them to the shards that asked.
+fn spawn_reader(
+    mut disk: OsReader,
+    pages: Arc<PageIndex>,
+    asked: mpsc::Receiver<PageRead>,
+    mesh: Mesh,
+) -> io::Result<JoinHandle<()>> {
+    let run = move || {
+        for (session, page) in asked {
+            match pages.read(&mut disk, page) {
+                // Its session is gone.
+                Ok(None) => {}
+                Ok(Some(bytes)) => {
+                    let mail = Mail::Loaded { session, page, bytes };
+                    if let Some(inbox) = mesh.inbox(session.shard) {
+                        inbox.send(&mut vec![mail]);
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "storage failed: messages that wait cannot be read");
+                    std::process::exit(1);
+                }
+            }
+        }
+    };
+    std::thread::Builder::new().name("page reader".to_owned()).spawn(run)
 }
 
 /// Everything goes to the shard that owns it; what becomes durable on the way is in the first

@@ -1,5 +1,6 @@
 //! What is done with a data directory while no server, or while a server, uses it.
 
+mod backup;
 mod export;
 mod import;
 mod line;
@@ -8,15 +9,15 @@ mod read;
 mod tests;
 mod write;
 
-use std::fs::{self, DirBuilder};
+use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use bitts_broker::recover::Recovered;
 use bitts_store::disk::OsDisk;
 use bitts_store::{Damage, Salvaged, StoreError, recover, salvage, write_anew};
 
+pub use self::backup::backup;
 pub use self::export::{ExportError, Secrets, export};
 pub use self::import::{ImportError, import};
 use crate::clock::Clock;
@@ -49,7 +50,7 @@ impl Holds {
     fn of(recovered: &Recovered, torn_bytes: u64, damages: Vec<Damage>) -> Self {
         Self {
             sessions: recovered.sessions.len(),
-            owed: recovered.sessions.iter().map(|session| session.owed.len()).sum(),
+            owed: recovered.sessions.iter().map(|session| session.owed_len() as usize).sum(),
             retained: recovered.retained.len(),
             shadows: recovered.shadows.len(),
             registry_rows: 0,
@@ -91,7 +92,11 @@ fn unusable(error: RegistryError) -> StoreError {
 
 /// Reads all of a journal and of the registry, as a start would, and changes nothing.
 pub fn check(data_dir: &Path) -> Result<Holds, StoreError> {
-    let (opened, recovered) = recover(existing(data_dir)?, Clock::new().now())?;
+    let now = Clock::new().now();
+    let (mut opened, recovered) = recover(existing(data_dir)?, now)?;
+    for page in recovered.sessions.iter().flat_map(|session| &session.pages) {
+        opened.owed_in(page.id, now)?;
+    }
     let torn_bytes = opened.torn.map_or(0, |torn| torn.bytes);
     let (registry_rows, torn) = check_rows(data_dir).map_err(unusable)?;
     Ok(Holds { registry_rows, ..Holds::of(&recovered, torn_bytes + torn, Vec::new()) })
@@ -109,54 +114,4 @@ pub fn repair(data_dir: &Path, to: &Path) -> Result<Holds, StoreError> {
     write_rows(to, rows).map_err(unusable)?;
     let (registry_rows, _) = check_rows(to).map_err(unusable)?;
     Ok(Holds { registry_rows, ..Holds::of(&recovered, 0, damages) })
-}
-
-/// Copies a journal and the registry into a new data directory, also while a server writes them.
-/// Says how many bytes.
-///
-/// The registry is one file to which lines are added: a copy may end in a line that is torn.
-///
-/// All segments but the last are complete, and the last is cut where it ends while it is copied. A
-/// checkpoint that removes segments meanwhile makes the copy begin again.
-pub fn backup(data_dir: &Path, to: &Path) -> Result<u64, StoreError> {
-    let (registry, copied) = (data_dir.join(REGISTRY), to.join(REGISTRY));
-    let (from, to) = (data_dir.join(JOURNAL), to.join(JOURNAL));
-    DirBuilder::new().recursive(true).mode(0o700).create(&to).map_err(failed(&to, "make"))?;
-    if fs::read_dir(&to).map_err(failed(&to, "list"))?.next().is_some() {
-        return Err(StoreError::NotEmpty { place: to.display().to_string() });
-    }
-    let rows = match fs::copy(&registry, &copied) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-        Ok(bytes) => fs::File::open(&copied).and_then(|file| file.sync_all()).map(|()| bytes),
-        failed => failed,
-    };
-    let rows = rows.map_err(failed(&registry, "copy"))?;
-    loop {
-        match copy(&from, &to) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && from.exists() => {}
-            outcome => return outcome.map(|it| it + rows).map_err(failed(&from, "copy")),
-        }
-    }
-}
-
-fn copy(from: &Path, to: &Path) -> io::Result<u64> {
-    for file in fs::read_dir(to)? {
-        fs::remove_file(file?.path())?;
-    }
-    let mut names = Vec::new();
-    for file in fs::read_dir(from)? {
-        let name = file?.file_name();
-        let text = name.to_string_lossy();
-        let is_part = text == "identity" || text.starts_with("journal-");
-        if is_part && !text.ends_with(".tmp") {
-            names.push(name);
-        }
-    }
-    let mut bytes = 0;
-    for name in names {
-        bytes += fs::copy(from.join(&name), to.join(&name))?;
-        fs::File::open(to.join(&name))?.sync_all()?;
-    }
-    fs::File::open(to)?.sync_all()?;
-    Ok(bytes)
 }

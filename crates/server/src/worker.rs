@@ -330,6 +330,9 @@ impl Worker {
                 let reply = ReplyId(self.replies.insert(sender) as u64);
                 self.handle(Input::Command { command, reply });
             }
+            Mail::Loaded { session, page, bytes } => {
+                self.handle(Input::Loaded { session, page, bytes: &bytes });
+            }
             Mail::Checkpoint => self.handle(Input::Checkpoint { begin: true }),
             Mail::ConfirmCheckpoint => {
                 self.handle(Input::Checkpoint { begin: false });

@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use bitts_broker::record::encode;
 use bitts_broker::record::{Lsn, Taken};
-use bitts_broker::{Now, Outbox, ShardId, ShardSet};
+use bitts_broker::{Now, Outbox, Page, PageId, ShardId, ShardSet};
 
 use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::journal::{Journal, empty_frame};
+use crate::pages::PageIndex;
 use crate::{Store, StoreEvent};
 
 /// Bytes that wait for a commit above which nobody should accept more.
@@ -49,6 +50,8 @@ pub struct Gauges {
     pub commits: AtomicU64,
     /// Bytes written, headers included.
     pub written_bytes: AtomicU64,
+    /// Bytes of the files of pages.
+    pub page_bytes: AtomicU64,
     /// Bytes that wait to be written.
     pub backlog_bytes: AtomicU64,
     /// Checkpoints completed.
@@ -57,12 +60,63 @@ pub struct Gauges {
     pub is_full: AtomicBool,
 }
 
-#[derive(Debug, Default)]
-struct Waiting {
+/// What one commit makes durable.
+#[derive(Debug)]
+struct Load {
     /// A frame's body: units with their lengths.
     body: Vec<u8>,
+    /// Pages that the units name.
+    pages: Vec<Page>,
+    page_bytes: u64,
+    /// Pages that nothing needs once the units are durable.
+    freed: Vec<PageId>,
     /// The last position of each shard in it.
     reached: Vec<Option<Lsn>>,
+}
+
+impl Load {
+    fn new(shards: u8) -> Self {
+        Self {
+            body: empty_frame(),
+            pages: Vec::new(),
+            page_bytes: 0,
+            freed: Vec::new(),
+            reached: vec![None; usize::from(shards)],
+        }
+    }
+
+    fn has_units(&self) -> bool {
+        self.body.len() > empty_frame().len()
+    }
+
+    fn is_empty(&self) -> bool {
+        !self.has_units() && self.pages.is_empty() && self.freed.is_empty()
+    }
+
+    fn bytes(&self) -> u64 {
+        self.body.len() as u64 + self.page_bytes
+    }
+
+    /// Takes what waits; this one is empty.
+    fn take(&mut self, waiting: &mut Self) {
+        std::mem::swap(&mut self.body, &mut waiting.body);
+        std::mem::swap(&mut self.pages, &mut waiting.pages);
+        std::mem::swap(&mut self.freed, &mut waiting.freed);
+        self.page_bytes = std::mem::take(&mut waiting.page_bytes);
+        self.reached.clone_from(&waiting.reached);
+        waiting.reached.fill(None);
+    }
+
+    /// What was taken is written: its room is used again.
+    fn let_go(&mut self) {
+        self.body.truncate(empty_frame().len());
+        self.body.shrink_to(8 << 20);
+    }
+}
+
+#[derive(Debug)]
+struct Waiting {
+    load: Load,
     checkpointed: ShardSet,
     is_closing: bool,
 }
@@ -80,8 +134,8 @@ impl Submissions {
     /// For this many shards.
     #[must_use]
     pub fn new(shards: u8) -> Arc<Self> {
-        let reached = vec![None; usize::from(shards)];
-        let waiting = Waiting { body: empty_frame(), reached, ..Waiting::default() };
+        let load = Load::new(shards);
+        let waiting = Waiting { load, checkpointed: ShardSet::EMPTY, is_closing: false };
         let waiting = Mutex::new(waiting);
         Arc::new(Self { waiting, arrived: Condvar::new(), gauges: Gauges::default() })
     }
@@ -91,13 +145,19 @@ impl Submissions {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, shard: ShardId, lsn: Option<Lsn>, unit: &[u8]) {
+    fn put(&self, shard: ShardId, lsn: Option<Lsn>, unit: &[u8], out: &mut Outbox) {
         let mut waiting = self.lock();
-        put_unit(&mut waiting.body, unit);
-        if let Some(place) = waiting.reached.get_mut(usize::from(shard.0)) {
+        if !unit.is_empty() {
+            put_unit(&mut waiting.load.body, unit);
+        }
+        let pages = out.pages.iter().map(|page| page.bytes.len() as u64).sum::<u64>();
+        waiting.load.page_bytes += pages;
+        waiting.load.pages.append(&mut out.pages);
+        waiting.load.freed.append(&mut out.freed);
+        if let Some(place) = waiting.load.reached.get_mut(usize::from(shard.0)) {
             *place = lsn.or(*place);
         }
-        self.gauges.backlog_bytes.store(waiting.body.len() as u64, Ordering::Relaxed);
+        self.gauges.backlog_bytes.store(waiting.load.bytes(), Ordering::Relaxed);
         drop(waiting);
         self.arrived.notify_one();
     }
@@ -150,6 +210,7 @@ pub(crate) fn units(mut body: &[u8]) -> impl Iterator<Item = Option<&[u8]>> {
 pub struct JournalStore {
     shard: ShardId,
     submissions: Arc<Submissions>,
+    pages: Arc<PageIndex>,
     /// Waits for something that needs writing.
     taken: Vec<Taken>,
     taken_count: usize,
@@ -159,8 +220,8 @@ pub struct JournalStore {
 impl JournalStore {
     /// Of one shard.
     #[must_use]
-    pub fn new(shard: ShardId, submissions: Arc<Submissions>) -> Self {
-        Self { shard, submissions, taken: Vec::new(), taken_count: 0, unit: Vec::new() }
+    pub fn new(shard: ShardId, submissions: Arc<Submissions>, pages: Arc<PageIndex>) -> Self {
+        Self { shard, submissions, pages, taken: Vec::new(), taken_count: 0, unit: Vec::new() }
     }
 
     /// What all shards hand over.
@@ -181,7 +242,15 @@ impl Store for JournalStore {
                 None => self.taken.push(taken),
             }
         }
-        if out.batches.is_empty() && out.entries.is_empty() && self.taken_count < TAKEN_MAX {
+        for page in &out.pages {
+            self.pages.expect(page.id);
+        }
+        let is_empty = out.batches.is_empty() && out.entries.is_empty();
+        if is_empty && self.taken_count < TAKEN_MAX {
+            // Of a session that does not outlive its connection.
+            if !out.pages.is_empty() || !out.freed.is_empty() {
+                self.submissions.put(self.shard, None, &[], out);
+            }
             return;
         }
         let of_batches = out.batches.last().map(|batch| batch.lsn);
@@ -192,7 +261,7 @@ impl Store for JournalStore {
         self.taken_count = 0;
         out.batches.clear();
         out.entries.clear();
-        self.submissions.put(self.shard, lsn, &self.unit);
+        self.submissions.put(self.shard, lsn, &self.unit, out);
         self.unit.shrink_to(1 << 20);
     }
 
@@ -221,8 +290,7 @@ pub struct Committer<D> {
     checkpoint_from_bytes: u64,
     /// Bytes of the journal after the last checkpoint.
     live_bytes: u64,
-    body: Vec<u8>,
-    reached: Vec<Option<Lsn>>,
+    load: Load,
 }
 
 impl<D: Disk> Committer<D> {
@@ -236,8 +304,7 @@ impl<D: Disk> Committer<D> {
             phase: Phase::None,
             checkpoint_from_bytes: CHECKPOINT_FROM_BYTES,
             live_bytes: 0,
-            body: empty_frame(),
-            reached: Vec::new(),
+            load: Load::new(0),
         }
     }
 
@@ -266,13 +333,13 @@ impl<D: Disk> Committer<D> {
     /// be done. What had no space is tried again in the next step.
     pub fn step(&mut self, notify: &impl Fn(ShardId, Notice)) -> Result<bool, StoreError> {
         let mut waiting = self.submissions.lock();
-        let is_stuck = self.body.len() > empty_frame().len();
+        let is_stuck = !self.load.is_empty();
         let checkpointed = waiting.checkpointed;
         if !is_stuck && !self.is_due(&waiting) && !self.journal.is_low_on_space() {
             return Ok(false);
         }
         if !is_stuck {
-            take(&mut self.body, &mut self.reached, &mut waiting);
+            self.load.take(&mut waiting.load);
         }
         drop(waiting);
         match self.turn(checkpointed, notify) {
@@ -290,13 +357,15 @@ impl<D: Disk> Committer<D> {
         checkpointed: ShardSet,
         notify: &impl Fn(ShardId, Notice),
     ) -> Result<(), StoreError> {
-        if self.body.len() > empty_frame().len() {
+        self.write_pages()?;
+        if self.load.has_units() {
             self.commit()?;
             self.tell(notify);
-            self.let_go();
+            self.load.let_go();
         } else if self.journal.is_low_on_space() {
             self.journal.look_at_space()?;
         }
+        self.journal.free_pages(&mut self.load.freed)?;
         let is_full = self.journal.is_low_on_space();
         self.submissions.gauges.is_full.store(is_full, Ordering::Relaxed);
         self.go_on(checkpointed, notify)
@@ -305,7 +374,7 @@ impl<D: Disk> Committer<D> {
     /// Whether there is something to write, or every shard has done its part of a checkpoint.
     fn is_due(&self, waiting: &Waiting) -> bool {
         let is_done = self.phase != Phase::None && waiting.checkpointed == self.shards;
-        waiting.body.len() > empty_frame().len() || is_done
+        !waiting.load.is_empty() || is_done
     }
 
     /// Takes what was submitted, and which shards have done their part of a checkpoint. Ends where
@@ -330,22 +399,27 @@ impl<D: Disk> Committer<D> {
                 self.submissions.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner)
             };
         }
-        take(&mut self.body, &mut self.reached, &mut waiting);
+        self.load.take(&mut waiting.load);
         Some(waiting.checkpointed)
     }
 
-    /// What was taken is written: its room is used again.
-    fn let_go(&mut self) {
-        self.body.truncate(empty_frame().len());
-        self.body.shrink_to(8 << 20);
+    /// Pages are on stable storage before a frame says what is in them.
+    fn write_pages(&mut self) -> Result<(), StoreError> {
+        if self.load.pages.is_empty() {
+            return Ok(());
+        }
+        self.journal.write_pages(&self.load.pages)?;
+        self.load.pages.clear();
+        self.submissions.gauges.page_bytes.store(self.journal.page_bytes(), Ordering::Relaxed);
+        Ok(())
     }
 
     fn commit(&mut self) -> Result<(), StoreError> {
-        self.journal.append(&mut self.body)?;
+        self.journal.append(&mut self.load.body)?;
         self.journal.sync()?;
         let gauges = &self.submissions.gauges;
         gauges.commits.fetch_add(1, Ordering::Relaxed);
-        gauges.written_bytes.fetch_add(self.body.len() as u64, Ordering::Relaxed);
+        gauges.written_bytes.fetch_add(self.load.body.len() as u64, Ordering::Relaxed);
         gauges.journal_bytes.store(self.journal.bytes(), Ordering::Relaxed);
         gauges.segments.store(self.journal.segments() as u64, Ordering::Relaxed);
         Ok(())
@@ -359,13 +433,13 @@ impl<D: Disk> Committer<D> {
     }
 
     fn tell(&mut self, notify: &impl Fn(ShardId, Notice)) {
-        for (shard, reached) in (0_u8..).zip(&self.reached) {
+        for (shard, reached) in (0_u8..).zip(&self.load.reached) {
             if let Some(lsn) = reached {
                 notify(ShardId(shard), Notice::Durable(*lsn));
             }
         }
         let waiting = self.submissions.lock();
-        let left = waiting.body.len() as u64;
+        let left = waiting.load.bytes();
         self.submissions.gauges.backlog_bytes.store(left, Ordering::Relaxed);
     }
 
@@ -407,11 +481,4 @@ impl<D: Disk> Committer<D> {
         self.submissions.lock().checkpointed = ShardSet::EMPTY;
         self.shards.iter().for_each(|shard| notify(shard, notice));
     }
-}
-
-/// Moves what waits out of the way of those that submit.
-fn take(body: &mut Vec<u8>, reached: &mut Vec<Option<Lsn>>, waiting: &mut Waiting) {
-    std::mem::swap(body, &mut waiting.body);
-    reached.clone_from(&waiting.reached);
-    waiting.reached.fill(None);
 }

@@ -18,8 +18,17 @@ const FILE_MODE: u32 = 0o600;
 /// Files that stay open between calls.
 const OPEN_MAX: usize = 4;
 
+/// Files as whoever only reads them needs them, beside who writes.
+pub trait ReadAt: Send {
+    /// Bytes of a file from a place on: fewer where it ends before.
+    fn read_at(&mut self, name: &str, at: u64, len: usize) -> io::Result<Vec<u8>>;
+
+    /// What a person is told where a file is.
+    fn place(&self, name: &str) -> String;
+}
+
 /// See the module.
-pub trait Disk: Send {
+pub trait Disk: ReadAt {
     /// The names of all files, in no order.
     fn names(&mut self) -> io::Result<Vec<String>>;
 
@@ -53,9 +62,6 @@ pub trait Disk: Send {
 
     /// Bytes that may still be written, and bytes of the whole disk.
     fn space(&mut self) -> io::Result<(u64, u64)>;
-
-    /// What a person is told where a file is.
-    fn place(&self, name: &str) -> String;
 }
 
 /// A directory of the operating system.
@@ -102,6 +108,60 @@ impl OsDisk {
             self.open.insert(name.to_owned(), file);
         }
         self.open.get(name).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+}
+
+/// A directory of the operating system, for reading.
+#[derive(Debug)]
+pub struct OsReader {
+    path: PathBuf,
+}
+
+impl OsReader {
+    /// Of a directory that somebody else has opened.
+    #[must_use]
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+}
+
+impl ReadAt for OsReader {
+    fn read_at(&mut self, name: &str, at: u64, len: usize) -> io::Result<Vec<u8>> {
+        read_at(&self.path.join(name), at, len)
+    }
+
+    fn place(&self, name: &str) -> String {
+        place(&self.path, name)
+    }
+}
+
+fn place(folder: &Path, name: &str) -> String {
+    folder.join(name).display().to_string()
+}
+
+fn read_at(path: &Path, at: u64, len: usize) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let mut bytes = vec![0; len];
+    let mut filled = 0;
+    while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, at + filled as u64) {
+            Ok(0) => break,
+            Ok(more) => filled += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+impl ReadAt for OsDisk {
+    fn read_at(&mut self, name: &str, at: u64, len: usize) -> io::Result<Vec<u8>> {
+        read_at(&self.path.join(name), at, len)
+    }
+
+    fn place(&self, name: &str) -> String {
+        place(&self.path, name)
     }
 }
 
@@ -175,9 +235,5 @@ impl Disk for OsDisk {
         let held = rustix::fs::statvfs(&self.path)?;
         let block = held.f_frsize.max(1);
         Ok((held.f_bavail.saturating_mul(block), held.f_blocks.saturating_mul(block)))
-    }
-
-    fn place(&self, name: &str) -> String {
-        self.path.join(name).display().to_string()
     }
 }

@@ -6,9 +6,14 @@
 //! Nothing on the disk changes before that is decided.
 
 use std::io;
+use std::sync::Arc;
+
+use bitts_broker::record::{SavedOwed, decode_page};
+use bitts_broker::{Now, Page, PageId};
 
 use crate::disk::Disk;
 use crate::error::{SYNC, StoreError};
+use crate::pages::{PageIndex, Pages};
 use crate::segment::{
     BadHeader, FORMAT, FRAME_BYTES, Frame, HEADER_BYTES, Header, proves_synced, seal,
 };
@@ -51,6 +56,7 @@ pub struct Opened<D> {
     segments: Vec<Segment>,
     next: u64,
     unfinished: Vec<String>,
+    pages: Pages,
     /// What was found torn, and is cut off when the journal begins.
     pub torn: Option<Torn>,
 }
@@ -79,12 +85,15 @@ pub struct Journal<D> {
     synced: u64,
     segment_bytes: u64,
     has_spare: bool,
+    pages: Pages,
+    /// Pages that nothing needs once everything appended is on stable storage.
+    freed: Vec<PageId>,
     unlooked_bytes: u64,
     free_bytes: u64,
     reserve_bytes: u64,
 }
 
-fn failed(
+pub(crate) fn failed(
     disk: &impl Disk,
     name: &str,
     operation: &'static str,
@@ -116,6 +125,25 @@ impl<D: Disk> Opened<D> {
         self.segments.iter().map(|segment| segment.bytes).sum()
     }
 
+    /// The pages that are there.
+    pub(crate) fn pages(&mut self) -> &mut Pages {
+        &mut self.pages
+    }
+
+    /// Reads a page of a queue.
+    pub fn read_page(&mut self, page: PageId) -> Result<Vec<u8>, StoreError> {
+        self.pages.read(&mut self.disk, page)
+    }
+
+    /// Reads what a session is owed from a page.
+    pub fn owed_in(&mut self, page: PageId, now: Now) -> Result<Vec<SavedOwed>, StoreError> {
+        let bytes = self.read_page(page)?;
+        decode_page(&bytes, now).map_err(|_| {
+            let (place, offset) = self.pages.place(&self.disk, page);
+            StoreError::Damaged { place, offset, what: "not records of this version" }
+        })
+    }
+
     /// Reads everything, oldest first.
     pub fn read(mut disk: D, apply: Apply<'_>) -> Result<Self, StoreError> {
         let names = disk.names().map_err(failed(&disk, "", "list"))?;
@@ -127,8 +155,10 @@ impl<D: Disk> Opened<D> {
             let what = "its journal is missing".to_owned();
             return Err(StoreError::Missing { place: disk.place(""), what });
         }
+        let pages = Pages::open(&mut disk, &names)?;
         let mut opened = Self {
             disk,
+            pages,
             identity,
             has_identity_file,
             has_spare: names.iter().any(|name| name == SPARE),
@@ -217,6 +247,7 @@ impl<D: Disk> Opened<D> {
             self.segments.pop();
         }
         let has_identity_file = self.has_identity_file;
+        self.pages.remove_empty(&mut self.disk)?;
         let mut journal = Journal {
             identity: self.identity.unwrap_or(identity),
             disk: self.disk,
@@ -227,6 +258,8 @@ impl<D: Disk> Opened<D> {
             synced: self.next,
             segment_bytes: 0,
             has_spare: self.has_spare,
+            pages: self.pages,
+            freed: Vec::new(),
             unlooked_bytes: 0,
             free_bytes: 0,
             reserve_bytes: 0,
@@ -387,27 +420,50 @@ impl<D: Disk> Journal<D> {
         }
         let name = name_of(self.next);
         let header = Header { identity: self.identity, first: self.next, shards: self.shards };
-        self.make(&name, &header)?;
+        make(&mut self.disk, &name, &header)?;
         self.reserve(&name)?;
         let bytes = HEADER_BYTES as u64;
         self.segments.push(Segment { name, first: self.next, bytes });
         Ok(())
     }
 
-    /// A file that has its name only once its content is on stable storage.
-    fn make(&mut self, name: &str, header: &Header) -> Result<(), StoreError> {
-        let unfinished = format!("{name}{UNFINISHED}");
-        let disk = &mut self.disk;
-        disk.create(&unfinished).map_err(failed(disk, &unfinished, "create"))?;
-        disk.write(&unfinished, 0, &header.bytes()).map_err(failed(disk, &unfinished, "write"))?;
-        disk.sync(&unfinished).map_err(failed(disk, &unfinished, SYNC))?;
-        disk.rename(&unfinished, name).map_err(failed(disk, name, "rename"))?;
-        disk.sync_directory().map_err(failed(disk, name, SYNC))
-    }
-
     fn write_identity(&mut self) -> Result<(), StoreError> {
         let header = Header { identity: self.identity, first: 0, shards: 0 };
-        self.make(IDENTITY, &header)
+        make(&mut self.disk, IDENTITY, &header)
+    }
+
+    /// Puts pages on stable storage, before a frame that names them is appended. After an error
+    /// that is about space the same pages may be tried again.
+    pub fn write_pages(&mut self, pages: &[Page]) -> Result<(), StoreError> {
+        if self.unlooked_bytes >= SPACE_EVERY_BYTES {
+            self.look_at_space()?;
+        }
+        self.pages.write(&mut self.disk, self.identity, pages)?;
+        self.unlooked_bytes += pages.iter().map(|page| page.bytes.len() as u64).sum::<u64>();
+        Ok(())
+    }
+
+    /// What was appended says that nothing needs these pages: once that is on stable storage they
+    /// go.
+    pub fn free_pages(&mut self, pages: &mut Vec<PageId>) -> Result<(), StoreError> {
+        self.freed.append(pages);
+        if self.freed.is_empty() || self.synced != self.next {
+            return Ok(());
+        }
+        let freed = std::mem::take(&mut self.freed);
+        self.pages.free(&mut self.disk, self.identity, &freed)
+    }
+
+    /// Where pages are, for whoever reads them.
+    #[must_use]
+    pub fn page_index(&self) -> Arc<PageIndex> {
+        self.pages.index()
+    }
+
+    /// Bytes of the files of pages.
+    #[must_use]
+    pub fn page_bytes(&self) -> u64 {
+        self.pages.bytes()
     }
 
     /// Removes segments that end before a frame.
@@ -421,6 +477,16 @@ impl<D: Disk> Journal<D> {
         }
         self.disk.sync_directory().map_err(failed(&self.disk, "", SYNC))
     }
+}
+
+/// A file that has its name only once its content is on stable storage.
+pub(crate) fn make(disk: &mut impl Disk, name: &str, header: &Header) -> Result<(), StoreError> {
+    let unfinished = format!("{name}{UNFINISHED}");
+    disk.create(&unfinished).map_err(failed(disk, &unfinished, "create"))?;
+    disk.write(&unfinished, 0, &header.bytes()).map_err(failed(disk, &unfinished, "write"))?;
+    disk.sync(&unfinished).map_err(failed(disk, &unfinished, SYNC))?;
+    disk.rename(&unfinished, name).map_err(failed(disk, name, "rename"))?;
+    disk.sync_directory().map_err(failed(disk, name, SYNC))
 }
 
 /// A frame's body with room for its header.

@@ -12,6 +12,7 @@ mod error;
 mod journal;
 mod memory_disk;
 mod open;
+mod pages;
 mod repair;
 pub mod segment;
 
@@ -23,6 +24,7 @@ pub use error::StoreError;
 pub use journal::{Journal, Opened, Torn};
 pub use memory_disk::MemoryDisk;
 pub use open::{Restart, recover};
+pub use pages::PageIndex;
 pub use repair::{Damage, Salvaged, salvage};
 
 /// What one shard needs of durable storage.

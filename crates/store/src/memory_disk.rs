@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::disk::Disk;
+use crate::disk::{Disk, ReadAt};
 
 /// What is written as a whole or not at all, in bytes.
 const SECTOR: usize = 512;
@@ -135,6 +135,20 @@ impl State {
     }
 }
 
+impl ReadAt for MemoryDisk {
+    fn read_at(&mut self, name: &str, at: u64, len: usize) -> io::Result<Vec<u8>> {
+        let mut state = self.operate()?;
+        let seen = &state.file(name)?.seen;
+        let from = seen.len().min(at as usize);
+        let to = seen.len().min(from + len);
+        Ok(seen.get(from..to).unwrap_or_default().to_vec())
+    }
+
+    fn place(&self, name: &str) -> String {
+        format!("memory/{name}")
+    }
+}
+
 impl Disk for MemoryDisk {
     fn names(&mut self) -> io::Result<Vec<String>> {
         Ok(self.operate()?.names.keys().cloned().collect())
@@ -213,9 +227,5 @@ impl Disk for MemoryDisk {
     fn space(&mut self) -> io::Result<(u64, u64)> {
         let is_full = self.operate()?.is_full;
         Ok((if is_full { 0 } else { DISK_BYTES }, DISK_BYTES))
-    }
-
-    fn place(&self, name: &str) -> String {
-        format!("memory/{name}")
     }
 }

@@ -1,13 +1,16 @@
 //! From a directory to what it adds up to, and the first frame of the process that goes on with it.
 
+use std::collections::BTreeSet;
+
 use bitts_broker::record::{encode, encode_restart};
 use bitts_broker::recover::{Recovered, Recovery};
-use bitts_broker::{Now, Outbox, ShardId};
+use bitts_broker::{Now, Outbox, PageId, ShardId};
 
 use crate::commit::{put_unit, units};
 use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::journal::{Journal, Opened, empty_frame};
+use crate::pages::missing_page;
 use crate::segment::Frame;
 
 /// Reads a journal, and adds up what it says.
@@ -22,8 +25,27 @@ pub fn recover<D: Disk>(disk: D, now: Now) -> Result<(Opened<D>, Recovered), Sto
         recovery.end_frame();
         Ok(())
     };
-    let opened = Opened::read(disk, &mut apply)?;
-    Ok((opened, recovery.finish()))
+    let mut opened = Opened::read(disk, &mut apply)?;
+    let mut recovered = recovery.finish();
+    keep_needed_pages(&mut opened, &mut recovered)?;
+    Ok((opened, recovered))
+}
+
+/// Every page that a session's queue is in must be there; no other is needed.
+fn keep_needed_pages<D: Disk>(
+    opened: &mut Opened<D>,
+    recovered: &mut Recovered,
+) -> Result<(), StoreError> {
+    let pages = recovered.sessions.iter().flat_map(|session| &session.pages);
+    let needed: BTreeSet<PageId> = pages.map(|page| page.id).collect();
+    let place = opened.place();
+    let pages = opened.pages();
+    if let Some(missing) = needed.iter().find(|page| !pages.has(**page)) {
+        return Err(missing_page(place, *missing));
+    }
+    recovered.next_page = recovered.next_page.max(pages.next_page());
+    pages.retain(|page| needed.contains(&page));
+    Ok(())
 }
 
 /// The first frame of a process: that it goes on from here, and what restoring its shards led to.

@@ -1,12 +1,14 @@
 //! What can be read of a damaged journal.
 
 use bitts_broker::Now;
+use bitts_broker::record::decode_page;
 use bitts_broker::recover::{Recovered, Recovery};
 
 use crate::commit::units;
 use crate::disk::Disk;
 use crate::error::StoreError;
-use crate::journal::segments_of;
+use crate::journal::{failed, segments_of};
+use crate::pages::Pages;
 use crate::segment::{Frame, HEADER_BYTES, Header, next_frame};
 
 /// A place of a journal that could not be read.
@@ -71,6 +73,36 @@ pub fn salvage<D: Disk>(disk: &mut D, now: Now) -> Result<Salvaged, StoreError> 
             recovery.end_frame();
         }
     }
-    let (identity, damages) = salvaged;
-    Ok(Salvaged { recovered: recovery.finish(), identity, damages })
+    let (identity, mut damages) = salvaged;
+    let mut recovered = recovery.finish();
+    put_back_pages(disk, now, &mut recovered, &mut damages)?;
+    Ok(Salvaged { recovered, identity, damages })
+}
+
+/// Pages that can be read are owed without them; the new directory has none.
+fn put_back_pages<D: Disk>(
+    disk: &mut D,
+    now: Now,
+    recovered: &mut Recovered,
+    damages: &mut Vec<Damage>,
+) -> Result<(), StoreError> {
+    let names = disk.names().map_err(failed(disk, "", "list"))?;
+    let pages = Pages::open(disk, &names)?;
+    for session in &mut recovered.sessions {
+        for page in session.pages.clone() {
+            let owed = match pages.read(disk, page.id) {
+                Ok(bytes) => decode_page(&bytes, now).ok(),
+                Err(StoreError::Io { place, operation, source }) => {
+                    return Err(StoreError::Io { place, operation, source });
+                }
+                Err(_) => None,
+            };
+            if owed.is_none() {
+                let (place, offset) = pages.place(disk, page.id);
+                damages.push(Damage { place, offset, bytes: page.bytes });
+            }
+            session.put_back(page.id, owed.unwrap_or_default());
+        }
+    }
+    Ok(())
 }

@@ -108,6 +108,15 @@ impl<'a> Frame<'a> {
     }
 }
 
+/// The number of a frame and the bytes of all of it, as its header says; nothing is known of what
+/// is in it.
+#[must_use]
+pub fn head_of(header: &[u8]) -> Option<(u64, u32)> {
+    let header = header.get(..FRAME_BYTES).filter(|header| header.starts_with(&FRAME_MAGIC))?;
+    let len = (number(&header[8..12]) as u32).checked_add(FRAME_BYTES as u32)?;
+    Some((number(&header[12..20]), len))
+}
+
 /// Makes a frame of bytes that begin with [`FRAME_BYTES`] of room for its header.
 pub fn seal(bytes: &mut [u8], frame_number: u64, after_sync: bool) {
     let Some((head, body)) = bytes.split_at_mut_checked(FRAME_BYTES) else { return };

@@ -46,8 +46,8 @@ fn live_on(
     let (opened, before) = recover(disk.clone(), now)?;
     let mut held = numbers(&before);
     let journal = Restart::new(1).begin(opened, 7, true)?;
-    let submissions = Submissions::new(1);
-    let mut store = JournalStore::new(ShardId(0), Arc::clone(&submissions));
+    let (submissions, pages) = (Submissions::new(1), journal.page_index());
+    let mut store = JournalStore::new(ShardId(0), Arc::clone(&submissions), pages);
     let shards = ShardSet::only(ShardId(0));
     let mut committer =
         Committer::new(journal, Arc::clone(&submissions), shards).with_checkpoints_from(2_000);

@@ -14,8 +14,8 @@ use smallvec::SmallVec;
 use super::bytes::{BadRecord, Reader};
 use super::encode::{FORMAT, tag};
 use super::{
-    Gone, LogId, Record, SavedIdentity, SavedOwed, SavedPrincipal, SavedSession, SavedSubscription,
-    SavedWill, Stage, Taken,
+    Gone, LogId, PageId, Record, SavedIdentity, SavedOwed, SavedPage, SavedPrincipal, SavedSession,
+    SavedSubscription, SavedWill, Stage, Taken,
 };
 use crate::message::Message;
 use crate::reason::{Cause, Violation};
@@ -71,6 +71,31 @@ pub fn decode(unit: &[u8], now: Now, sink: &mut impl Sink) -> Result<(), BadReco
         }
     }
     Ok(())
+}
+
+/// Reads a page.
+pub fn decode_page(page: &[u8], now: Now) -> Result<Vec<SavedOwed>, BadRecord> {
+    let mut reader = Reader { bytes: page };
+    if reader.byte()? != FORMAT {
+        return Err(reader.bad());
+    }
+    let mut parser = Parser { reader, now };
+    let mut owed = Vec::new();
+    while !parser.reader.bytes.is_empty() {
+        owed.extend(parser.owed(&mut NoLog)?);
+    }
+    Ok(owed)
+}
+
+/// Where nothing is referred to by its name.
+struct NoLog;
+
+impl Sink for NoLog {
+    fn take(&mut self, _: ShardId, _: Item) {}
+
+    fn find(&mut self, _: LogId) -> Option<Arc<Message>> {
+        None
+    }
 }
 
 struct Parser<'a> {
@@ -133,6 +158,10 @@ impl Parser<'_> {
                 Record::Unparked { group: self.name()?, number: self.reader.number()? }
             }
             tag::SHADOW => self.shadow()?,
+            tag::PAGED => Record::Paged { client_id: self.name()?, page: self.page()? },
+            tag::UNPAGED => {
+                Record::Unpaged { client_id: self.name()?, page: PageId(self.reader.number()?) }
+            }
             tag::SENT => Record::Sent {
                 client_id: self.name()?,
                 number: self.reader.number()?,
@@ -151,6 +180,16 @@ impl Parser<'_> {
             _ => self.session_record(tag)?,
         };
         Ok(Some(record))
+    }
+
+    fn page(&mut self) -> Result<SavedPage, BadRecord> {
+        Ok(SavedPage {
+            id: PageId(self.reader.number()?),
+            first: self.reader.number()?,
+            last: self.reader.number()?,
+            count: self.reader.small()?,
+            bytes: self.reader.number()?,
+        })
     }
 
     fn shadow(&mut self) -> Result<Record, BadRecord> {
@@ -223,7 +262,7 @@ impl Parser<'_> {
         for _ in 0..self.reader.number()? {
             received.insert(self.reader.small()?);
         }
-        let (owed, principal) = (VecDeque::new(), None);
+        let (owed, pages, principal) = (VecDeque::new(), VecDeque::new(), None);
         Ok(SavedSession {
             client_id,
             version,
@@ -237,6 +276,7 @@ impl Parser<'_> {
             subscriptions,
             received,
             owed,
+            pages,
         })
     }
 
@@ -502,6 +542,9 @@ mod tests {
         Some(Box::new(SavedWill { message, delay_seconds, message_expiry_interval }))
     }
 
+    const PAGE: SavedPage =
+        SavedPage { id: PageId(u64::MAX), first: 7, last: 9, count: 3, bytes: 1 << 40 };
+
     fn session() -> SavedSession {
         let mut session = SavedSession::new("lamp".into());
         session.detached = Some((4, Cause::ClientError(Violation::Earlier)));
@@ -585,6 +628,8 @@ mod tests {
             owed(Some(message(LOG)), None),
             owed(Some(message(None)), Some((4, Stage::Published))),
             owed(None, Some((4, Stage::Released))),
+            Record::Paged { client_id: client(), page: PAGE },
+            Record::Unpaged { client_id: client(), page: PAGE.id },
             Record::Sent { client_id: client(), number: 77, packet_id: 4 },
             Record::Released { client_id: client(), packet_id: 4 },
             Record::Settled { client_id: client(), number: 77 },

@@ -46,6 +46,8 @@ pub(super) mod tag {
     pub(in crate::record) const KEPT: u8 = 20;
     pub(in crate::record) const SHADOW: u8 = 21;
     pub(in crate::record) const PRINCIPAL: u8 = 22;
+    pub(in crate::record) const PAGED: u8 = 23;
+    pub(in crate::record) const UNPAGED: u8 = 24;
 }
 
 /// Writes a unit of one shard: what it took from others, then batches and entries in the order of
@@ -83,9 +85,25 @@ pub fn encode_restart(shards: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(&[FORMAT, 0, tag::RESTART, shards]);
 }
 
+/// Writes a page: what is owed, with each message whole and without its name in the log, for a page
+/// outlives that.
+pub fn encode_page(now: Now, owed: impl Iterator<Item = SavedOwed>, out: &mut Vec<u8>) {
+    out.push(FORMAT);
+    for owed in owed {
+        put_owed_head(out, &owed);
+        match owed.message {
+            Some(message) => {
+                out.push(2);
+                put_message(out, now, &message, None);
+            }
+            None => out.push(0),
+        }
+    }
+}
+
 fn put_entry(out: &mut Vec<u8>, now: Now, entry: &Entry) {
     out.push(tag::ENTRY);
-    put_message(out, now, &entry.message);
+    put_message(out, now, &entry.message, entry.message.log);
     put_number(out, entry.others.0);
     out.push(entry.keeper.map_or(u8::MAX, |shard| shard.0));
     match &entry.received {
@@ -131,20 +149,12 @@ fn put_record(out: &mut Vec<u8>, now: Now, record: &Record) {
         Record::ReceivedReleased { client_id, packet_id } => {
             put_numbered(out, tag::RECEIVED_RELEASED, client_id, u64::from(*packet_id));
         }
-        Record::Owed { client_id, owed } => {
-            put_client(out, tag::OWED, client_id);
-            put_owed(out, now, owed);
-        }
-        Record::Sent { client_id, number, packet_id } => {
-            put_numbered(out, tag::SENT, client_id, *number);
-            put_number(out, u64::from(*packet_id));
-        }
-        Record::Released { client_id, packet_id } => {
-            put_numbered(out, tag::RELEASED, client_id, u64::from(*packet_id));
-        }
-        Record::Settled { client_id, number } => {
-            put_numbered(out, tag::SETTLED, client_id, *number);
-        }
+        Record::Owed { .. }
+        | Record::Paged { .. }
+        | Record::Unpaged { .. }
+        | Record::Sent { .. }
+        | Record::Released { .. }
+        | Record::Settled { .. } => put_queue_record(out, now, record),
         Record::Parked { group, number, message } => {
             put_numbered(out, tag::PARKED, group, *number);
             put_body(out, now, Some(message));
@@ -162,8 +172,39 @@ fn put_record(out: &mut Vec<u8>, now: Now, record: &Record) {
         }
         Record::Kept { message } => {
             out.push(tag::KEPT);
-            put_message(out, now, message);
+            put_message(out, now, message, message.log);
         }
+    }
+}
+
+/// What a session is owed, and how far that is.
+fn put_queue_record(out: &mut Vec<u8>, now: Now, record: &Record) {
+    match record {
+        Record::Owed { client_id, owed } => {
+            put_client(out, tag::OWED, client_id);
+            put_owed(out, now, owed);
+        }
+        Record::Paged { client_id, page } => {
+            put_numbered(out, tag::PAGED, client_id, page.id.0);
+            put_number(out, page.first);
+            put_number(out, page.last);
+            put_number(out, u64::from(page.count));
+            put_number(out, page.bytes);
+        }
+        Record::Unpaged { client_id, page } => {
+            put_numbered(out, tag::UNPAGED, client_id, page.0);
+        }
+        Record::Sent { client_id, number, packet_id } => {
+            put_numbered(out, tag::SENT, client_id, *number);
+            put_number(out, u64::from(*packet_id));
+        }
+        Record::Released { client_id, packet_id } => {
+            put_numbered(out, tag::RELEASED, client_id, u64::from(*packet_id));
+        }
+        Record::Settled { client_id, number } => {
+            put_numbered(out, tag::SETTLED, client_id, *number);
+        }
+        _ => {}
     }
 }
 
@@ -287,12 +328,17 @@ fn put_will(out: &mut Vec<u8>, now: Now, will: Option<&SavedWill>) {
         return;
     };
     out.push(1);
-    put_message(out, now, &will.message);
+    put_message(out, now, &will.message, will.message.log);
     put_number(out, u64::from(will.delay_seconds));
     put_number(out, will.message_expiry_interval.map_or(0, |seconds| u64::from(seconds) + 1));
 }
 
 fn put_owed(out: &mut Vec<u8>, now: Now, owed: &SavedOwed) {
+    put_owed_head(out, owed);
+    put_body(out, now, owed.message.as_ref());
+}
+
+fn put_owed_head(out: &mut Vec<u8>, owed: &SavedOwed) {
     put_number(out, owed.number);
     let sent = match owed.sent {
         None => 0,
@@ -311,7 +357,6 @@ fn put_owed(out: &mut Vec<u8>, now: Now, owed: &SavedOwed) {
     for identifier in &owed.identifiers {
         put_number(out, u64::from(*identifier));
     }
-    put_body(out, now, owed.message.as_ref());
 }
 
 /// A message that something refers to: its name where it is in the log, else all of it.
@@ -325,16 +370,16 @@ fn put_body(out: &mut Vec<u8>, now: Now, message: Option<&Arc<Message>>) {
         put_number(out, number);
     } else {
         out.push(2);
-        put_message(out, now, message);
+        put_message(out, now, message, None);
     }
 }
 
-fn put_message(out: &mut Vec<u8>, now: Now, message: &Message) {
+fn put_message(out: &mut Vec<u8>, now: Now, message: &Message, log: Option<LogId>) {
     let flags = u8::from(message.retain) << 2
         | u8::from(message.expires_at.is_some()) << 3
-        | u8::from(message.log.is_some()) << 4;
+        | u8::from(log.is_some()) << 4;
     out.push(message.qos as u8 | flags);
-    if let Some(LogId { shard, number }) = message.log {
+    if let Some(LogId { shard, number }) = log {
         out.push(shard.0);
         put_number(out, number);
     }

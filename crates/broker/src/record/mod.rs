@@ -21,10 +21,11 @@ use crate::reason::Cause;
 use crate::slot::{ShardId, ShardSet, Slot};
 
 pub use self::bytes::BadRecord;
-pub use self::decode::{Item, Sink, decode};
-pub use self::encode::{encode, encode_restart};
+pub use self::decode::{Item, Sink, decode, decode_page};
+pub use self::encode::{encode, encode_page, encode_restart};
 pub use self::saved::{
-    Gone, SavedIdentity, SavedOwed, SavedPrincipal, SavedSession, SavedSubscription, SavedWill,
+    Gone, SavedIdentity, SavedOwed, SavedPage, SavedPrincipal, SavedSession, SavedSubscription,
+    SavedWill,
 };
 
 /// A position in what one shard handed to its store, rising by one with every batch.
@@ -38,6 +39,27 @@ pub struct LogId {
     pub shard: ShardId,
     /// Rises with every message that the shard accepts, also over restarts.
     pub number: u64,
+}
+
+/// Names a page of a queue in the store.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct PageId(pub u64);
+
+impl PageId {
+    /// Bits of the number; the shard is above them.
+    const NUMBER_BITS: u32 = 56;
+
+    /// The page of a shard with this number, which rises with every page.
+    #[must_use]
+    pub const fn new(shard: ShardId, number: u64) -> Self {
+        Self((shard.0 as u64) << Self::NUMBER_BITS | number)
+    }
+
+    /// Its number, whichever shard wrote it.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0 & ((1 << Self::NUMBER_BITS) - 1)
+    }
 }
 
 /// What of a shard is durable, and what waits for it.
@@ -187,6 +209,20 @@ pub enum Record {
         client_id: Arc<str>,
         /// The message, and how it is to be delivered.
         owed: SavedOwed,
+    },
+    /// Messages that the session is owed, and that have no Packet Identifier, are in a page.
+    Paged {
+        /// Client Identifier.
+        client_id: Arc<str>,
+        /// The page.
+        page: SavedPage,
+    },
+    /// A page was read: its messages are owed by the records that follow in the same unit.
+    Unpaged {
+        /// Client Identifier.
+        client_id: Arc<str>,
+        /// The page.
+        page: PageId,
     },
     /// A message that is owed was given a Packet Identifier.
     Sent {

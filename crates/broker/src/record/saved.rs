@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bitts_mqtt::{ProtocolVersion, QoS, SubscriptionOptions};
 use smallvec::SmallVec;
 
-use super::Stage;
+use super::{PageId, Stage};
 use crate::message::Message;
 use crate::reason::Cause;
 
@@ -39,6 +39,23 @@ pub struct SavedSession {
     pub received: BTreeSet<u16>,
     /// What the client is owed, in order; not part of a [`super::Record::Session`].
     pub owed: VecDeque<SavedOwed>,
+    /// What of that is in pages, in order; not part of a [`super::Record::Session`] either.
+    pub pages: VecDeque<SavedPage>,
+}
+
+/// A run of what a session is owed that is in a page of the store.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SavedPage {
+    /// The page.
+    pub id: PageId,
+    /// The number of its first message.
+    pub first: u64,
+    /// The number of its last message.
+    pub last: u64,
+    /// Messages in it.
+    pub count: u32,
+    /// Their bytes, for the limits of queues.
+    pub bytes: u64,
 }
 
 /// Who a session's client is: what its Will and its queue are decided by, and whom the session
@@ -153,7 +170,15 @@ impl SavedSession {
             subscriptions: BTreeMap::new(),
             received: BTreeSet::new(),
             owed: VecDeque::new(),
+            pages: VecDeque::new(),
         }
+    }
+
+    /// Messages that the client is owed, those in pages included.
+    #[must_use]
+    pub fn owed_len(&self) -> u64 {
+        let in_pages: u64 = self.pages.iter().map(|page| u64::from(page.count)).sum();
+        self.owed.len() as u64 + in_pages
     }
 
     /// All of it but what the client is owed, and who that is.
@@ -165,6 +190,7 @@ impl SavedSession {
             subscriptions: self.subscriptions.clone(),
             received: self.received.clone(),
             owed: VecDeque::new(),
+            pages: VecDeque::new(),
             ..*self
         }
     }

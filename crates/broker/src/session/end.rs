@@ -161,7 +161,7 @@ impl Shard {
         let mut session = self.sessions.remove(index as usize);
         self.by_client.remove(&session.client_id);
         if let Some(outbound) = session.outbound.take() {
-            self.queued_bytes -= outbound.queued_bytes;
+            self.forget_queue(&outbound.queue, out);
             self.give_back(now, me, *outbound, out);
         }
         let lsn = session.is_recorded.then(|| {
@@ -177,7 +177,9 @@ impl Shard {
     fn give_back(&mut self, now: Now, session: SessionRef, outbound: Outbound, out: &mut Outbox) {
         let inflight = outbound.inflight.into_iter().filter(|held| held.stage == Stage::Published);
         let inflight = inflight.map(|held| (held.message, held.qos, held.group));
-        let queued = outbound.queue.into_iter();
+        let on_disk = outbound.queue.pages().map(|page| u64::from(page.count)).sum();
+        self.stats.drop_many(Dropped::SessionEnded, on_disk);
+        let queued = outbound.queue.into_memory();
         let queued = queued.map(|held| (Some(held.message), held.qos, held.group));
         for owed in inflight.chain(queued) {
             if let (Some(message), QoS::One, Some(group)) = owed {

@@ -10,6 +10,7 @@ mod expiry;
 mod inbound;
 mod outbound;
 mod publish_frame;
+mod queue;
 mod restore;
 mod scan;
 mod share;
@@ -38,6 +39,7 @@ use crate::timers::NEVER;
 
 pub use connect::assigned_client_id;
 pub(crate) use outbound::{Delivery, Identifiers, Once, Transit};
+pub(crate) use queue::{Queue, Queued};
 
 use alias::{InboundAliases, OutboundAliases};
 use inbound::Inbound;

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::publish_frame::{put_publish, remaining, write_publish};
+use super::queue::{Queue, Queued};
 use super::{Connection, Session};
 use crate::message::Message;
 use crate::outbox::{Frame, Outbox};
@@ -152,18 +153,6 @@ impl<'a> Delivery<'a> {
     }
 }
 
-/// A message that waits for its turn.
-#[derive(Debug)]
-pub(crate) struct Queued {
-    /// Which of those that the session is owed.
-    pub(super) owed: u64,
-    pub(super) message: Arc<Message>,
-    pub(super) qos: QoS,
-    pub(super) retain: bool,
-    pub(super) identifiers: Identifiers,
-    pub(super) group: Option<Arc<str>>,
-}
-
 /// What of a message in flight this connection was sent.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Sent {
@@ -195,8 +184,7 @@ pub(super) struct Inflight {
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Outbound {
-    pub(crate) queue: VecDeque<Queued>,
-    pub(crate) queued_bytes: usize,
+    pub(crate) queue: Queue,
     pub(super) inflight: VecDeque<Inflight>,
     /// PUBLISH packets that this connection is to be sent again.
     pub(super) unsent: usize,
@@ -225,9 +213,7 @@ impl Outbound {
 
     /// What was long and is empty keeps no memory.
     fn let_go(&mut self) {
-        if self.queue.capacity() > KEPT_MAX {
-            self.queue = VecDeque::new();
-        }
+        self.queue.let_go();
         if self.inflight.is_empty() && self.inflight.capacity() > KEPT_MAX {
             self.inflight = VecDeque::new();
         }
@@ -307,7 +293,7 @@ impl Shard {
         if self.sessions[index as usize].connection.is_none() {
             // What it may have is decided for the client that comes to fetch it.
             if delivery.qos > QoS::Zero {
-                self.enqueue(index, transit, delivery);
+                self.enqueue(now, index, transit, delivery);
             }
             return;
         }
@@ -343,7 +329,7 @@ impl Shard {
         if is_free && connection.delivers_in_time(now, &self.rates, &self.interest) {
             self.send_with_id(now, index, transit, delivery, None, out);
         } else {
-            self.enqueue(index, transit, delivery);
+            self.enqueue(now, index, transit, delivery);
             if is_free {
                 self.wait_for_rate(now, index);
             }
@@ -421,14 +407,14 @@ impl Shard {
         }
     }
 
-    fn enqueue(&mut self, index: u32, transit: &mut Transit<'_>, delivery: Delivery<'_>) {
+    fn enqueue(&mut self, now: Now, index: u32, transit: &mut Transit<'_>, delivery: Delivery<'_>) {
         let message = transit.park();
         let bytes = message.bytes();
         let limits = &self.limits;
         let session = &mut self.sessions[index as usize];
         let outbound = session.outbound.get_or_insert_default();
         if outbound.queue.len() >= limits.queued_messages_max
-            || outbound.queued_bytes + bytes > limits.queued_bytes_max
+            || outbound.queue.bytes() + bytes > limits.queued_bytes_max
         {
             self.stats.drop_one(Dropped::QueueFull);
             return;
@@ -437,18 +423,20 @@ impl Shard {
             self.stats.drop_one(Dropped::QueuesFull);
             return;
         }
-        outbound.queued_bytes += bytes;
         self.queued_bytes += bytes;
         let owed = outbound.next_owed();
         let identifiers = delivery.identifiers.into();
         let (qos, retain, group) = (delivery.qos, delivery.retain, delivery.group.cloned());
+        let memory = Queued::memory_of(&message);
+        self.paging.memory += memory as usize;
         let kept = Arc::clone(&message);
-        outbound.queue.push_back(Queued { owed, message, qos, retain, identifiers, group });
+        outbound.queue.push(Queued { owed, message, qos, retain, memory, identifiers, group });
         if session.is_persistent() {
             let (slot, client_id) = (session.slot, Arc::clone(&session.client_id));
             let owed = delivery.saved(owed, Some(kept), None);
             self.record(slot, Record::Owed { client_id, owed });
         }
+        self.relieve_memory(now, index);
     }
 
     /// Sends what the window has room for: first what was in flight before, then the queue.
@@ -475,18 +463,25 @@ impl Shard {
             if !outbound.has_room(connection.window) {
                 return;
             }
-            if !outbound.queue.is_empty() && !self.drains_in_time(now, index) {
+            if let Some(page) = outbound.queue.wants_page() {
+                out.reads.push((self.session_ref(index), page));
+                continue;
+            }
+            if !outbound.queue.is_ready() {
+                if !outbound.queue.is_empty() {
+                    return;
+                }
+                outbound.let_go();
+                break;
+            }
+            if !self.drains_in_time(now, index) {
                 self.wait_for_rate(now, index);
                 return;
             }
             let Some(outbound) = &mut self.session(index).outbound else { break };
-            let Some(queued) = outbound.queue.pop_front() else {
-                outbound.let_go();
-                break;
-            };
-            let bytes = queued.message.bytes();
-            outbound.queued_bytes -= bytes;
-            self.queued_bytes -= bytes;
+            let Some(queued) = outbound.queue.pop() else { break };
+            self.queued_bytes -= queued.bytes();
+            self.paging.memory -= queued.memory();
             if queued.message.is_expired(now.moment) {
                 self.stats.drop_one(Dropped::Expired);
                 self.record_settled(index, Some(queued.owed));

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use bitts_mqtt::PacketId;
 
-use super::outbound::{Inflight, NOT_OWED, Outbound, Queued, Sent};
+use super::outbound::{Inflight, NOT_OWED, Outbound, Sent};
+use super::queue::Queued;
 use super::will::SessionWill;
 use super::{Session, Subscription};
 use crate::outbox::Outbox;
-use crate::record::{Record, SavedOwed, SavedSession, SavedSubscription, Stage};
+use crate::record::{Record, SavedOwed, SavedPage, SavedSession, SavedSubscription, Stage};
 use crate::route::{Holder, Matches};
 use crate::session::Transit;
 use crate::shard::Shard;
@@ -38,6 +39,7 @@ impl Session {
             subscriptions: self.subscriptions.iter().map(subscription).collect(),
             received: self.inbound.as_ref().map(|held| held.identifiers()).unwrap_or_default(),
             owed: VecDeque::new(),
+            pages: VecDeque::new(),
         }
     }
 }
@@ -75,14 +77,13 @@ impl Shard {
         for packet_id in saved.received {
             session.inbound.get_or_insert_default().restore(packet_id);
         }
-        let owed_bytes = if saved.owed.is_empty() {
-            0
-        } else {
+        if !saved.owed.is_empty() || !saved.pages.is_empty() {
             let outbound = session.outbound.get_or_insert_default();
-            saved.owed.into_iter().for_each(|owed| outbound.restore(owed));
-            outbound.queued_bytes
-        };
-        self.queued_bytes += owed_bytes;
+            outbound.restore(saved.owed, saved.pages);
+            let (bytes, memory) = (outbound.queue.bytes(), outbound.queue.memory());
+            self.queued_bytes += bytes;
+            self.paging.memory += memory;
+        }
         for (filter, held) in saved.subscriptions {
             self.restore_subscription(now, index, filter, held, out);
         }
@@ -185,9 +186,16 @@ impl Shard {
         let recorded = self.sessions.iter().filter(|(_, session)| session.is_recorded);
         let saved = |(index, session): (usize, &Session)| {
             let owed = self.saved_owed(index as u32, 0, usize::MAX).into();
-            SavedSession { owed, ..session.saved() }
+            let pages = self.saved_pages(index as u32).into();
+            SavedSession { owed, pages, ..session.saved() }
         };
         recorded.map(saved).collect()
+    }
+
+    /// The pages of a session's queue, for a checkpoint.
+    pub(crate) fn saved_pages(&self, index: u32) -> Vec<SavedPage> {
+        let outbound = self.sessions.get(index as usize).and_then(|held| held.outbound.as_ref());
+        outbound.map(|outbound| outbound.queue.pages().copied().collect()).unwrap_or_default()
     }
 
     /// What a session is owed from a number on, at most `bytes` of it, for a checkpoint.
@@ -199,15 +207,31 @@ impl Shard {
 
 impl Outbound {
     /// Takes what a session was owed, in order.
-    fn restore(&mut self, saved: SavedOwed) {
-        let SavedOwed { number: owed, qos, retain, identifiers, group, sent, message } = saved;
-        self.owed = self.owed.max(owed);
-        let Some((packet_id, stage)) = sent else {
-            let Some(message) = message else { return };
-            self.queued_bytes += message.bytes();
-            self.queue.push_back(Queued { owed, message, qos, retain, identifiers, group });
+    fn restore(&mut self, owed: VecDeque<SavedOwed>, pages: VecDeque<SavedPage>) {
+        let mut pages = pages.into_iter().peekable();
+        for owed in owed {
+            while let Some(page) = pages.next_if(|page| page.first < owed.number) {
+                self.restore_page(page);
+            }
+            self.restore_one(owed);
+        }
+        pages.for_each(|page| self.restore_page(page));
+    }
+
+    fn restore_page(&mut self, page: SavedPage) {
+        self.owed = self.owed.max(page.last);
+        self.queue.restore_page(page);
+    }
+
+    fn restore_one(&mut self, saved: SavedOwed) {
+        self.owed = self.owed.max(saved.number);
+        let Some((packet_id, stage)) = saved.sent else {
+            if let Some(queued) = Queued::restored(saved) {
+                self.queue.push(queued);
+            }
             return;
         };
+        let SavedOwed { number: owed, qos, retain, identifiers, group, message, .. } = saved;
         let Some(packet_id) = PacketId::new(packet_id) else { return };
         // The first number from here on that has this Packet Identifier.
         let ahead = (u64::from(packet_id.number()) + 65_534 - self.numbers % 65_535) % 65_535;
@@ -239,20 +263,11 @@ impl Outbound {
             sent: Some((held.packet_id.number(), held.stage)),
             message: held.message.clone(),
         });
-        let queued = self.queue.iter().map(|held| SavedOwed {
-            number: held.owed,
-            qos: held.qos,
-            retain: held.retain,
-            identifiers: held.identifiers.clone(),
-            group: held.group.clone(),
-            sent: None,
-            message: Some(Arc::clone(&held.message)),
-        });
+        let queued = self.queue.in_memory_from(from).map(Queued::saved);
         // Both are in the order of their numbers, and what is in flight comes first.
         let inflight = inflight.filter(|held| held.number != NOT_OWED && held.number >= from);
-        let passed_queued = self.queue.partition_point(|held| held.owed < from);
         let mut bytes = 0;
-        let owed = inflight.chain(queued.skip(passed_queued));
+        let owed = inflight.chain(queued);
         let some = owed.take_while(|owed| {
             let is_room = bytes < bytes_max;
             bytes += owed.message.as_ref().map_or(1, |message| message.bytes());

@@ -164,7 +164,7 @@ impl Shard {
         if !group.is_persistent() {
             let group_name = Arc::clone(&group.name);
             let parked = group.take_parked();
-            self.queued_bytes -= parked.iter().map(|held| held.message.bytes()).sum::<usize>();
+            self.parked_bytes -= parked.iter().map(|held| held.message.bytes()).sum::<usize>();
             self.stats.drop_many(Dropped::NoGroupMember, parked.len() as u64);
             for held in &parked {
                 self.record_unparked(&group_name, held.number);
@@ -220,7 +220,7 @@ impl Shard {
         for (number, message) in parked {
             match position.and_then(|position| self.groups.at(position)) {
                 Some(group) => {
-                    self.queued_bytes += message.bytes();
+                    self.parked_bytes += message.bytes();
                     group.parked_bytes += message.bytes();
                     group.parked.push_back(Parked { number, message });
                 }
@@ -248,7 +248,7 @@ impl Shard {
             self.timers.remind(at, Reminder::Group(position));
         }
         let name = Arc::clone(&group.name);
-        self.queued_bytes -= parked.iter().map(|held| held.message.bytes()).sum::<usize>();
+        self.parked_bytes -= parked.iter().map(|held| held.message.bytes()).sum::<usize>();
         for Parked { number, message } in parked {
             if message.is_expired(now.moment) {
                 self.stats.drop_one(Dropped::Expired);
@@ -352,11 +352,11 @@ impl Shard {
         {
             self.stats.drop_one(Dropped::GroupQueueFull);
             self.record_unparked(&name, transit.handed);
-        } else if self.queued_bytes + bytes > limits.queued_bytes_total_max {
+        } else if self.parked_bytes + bytes > limits.group_queued_bytes_total_max {
             self.stats.drop_one(Dropped::QueuesFull);
             self.record_unparked(&name, transit.handed);
         } else {
-            self.queued_bytes += bytes;
+            self.parked_bytes += bytes;
             group.parked_bytes += bytes;
             let number = self.record_parked(&name, transit);
             if let Some(group) = self.groups.at(position) {

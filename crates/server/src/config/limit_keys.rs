@@ -112,12 +112,14 @@ limit_keys! {
         "queued-messages-max" queued_messages_max: Kind::Count(0, BILLION);
         "queued-bytes-max" queued_bytes_max: Kind::Bytes(0, TIB);
         "queued-bytes-total-max" queued_bytes_total_max: Kind::Bytes(0, TIB);
+        "queued-memory-max" queued_memory_max: Kind::Bytes(0, TIB);
         "session-expiry-max" session_expiry_max: Kind::Seconds(0, EXPIRY_MAX);
         "retained-messages-max" retained_messages_max: Kind::Count(0, BILLION);
         "retained-bytes-max" retained_bytes_max: Kind::Bytes(0, TIB);
         "connections-max" connections_max: Kind::Count(1, BILLION);
         "sessions-max" sessions_max: Kind::Count(1, BILLION);
         "group-queued-messages-max" group_queued_messages_max: Kind::Count(0, BILLION);
+        "group-queued-bytes-total-max" group_queued_bytes_total_max: Kind::Bytes(0, TIB);
         "group-members-max" group_members_max: Kind::Count(1, BILLION);
         "disconnect-memory" disconnect_memory_seconds: Kind::Seconds(0, 30 * 86_400);
         "disconnects-remembered-max" disconnects_remembered_max: Kind::Count(0, BILLION);

@@ -105,6 +105,8 @@ pub(super) fn is_no_space(error: &io::Error) -> bool {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use bitts_store::disk::ReadAt;
+
     use super::*;
 
     /// A directory of the system whose operations fail when a test says so.
@@ -141,6 +143,16 @@ pub(super) mod tests {
             }
             drop(plan);
             Ok(&mut self.inner)
+        }
+    }
+
+    impl ReadAt for FailingDisk {
+        fn read_at(&mut self, name: &str, at: u64, len: usize) -> io::Result<Vec<u8>> {
+            self.next()?.read_at(name, at, len)
+        }
+
+        fn place(&self, name: &str) -> String {
+            self.inner.place(name)
         }
     }
 
@@ -194,10 +206,6 @@ pub(super) mod tests {
 
         fn space(&mut self) -> io::Result<(u64, u64)> {
             self.next()?.space()
-        }
-
-        fn place(&self, name: &str) -> String {
-            self.inner.place(name)
         }
     }
 }

@@ -2,9 +2,12 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use bitts_aws::registry::{Row, Table};
-use bitts_store::{StoreError, recover};
+use bitts_broker::record::Record;
+use bitts_store::disk::OsDisk;
+use bitts_store::{Opened, StoreError, recover};
 
 use super::line::{ExportLine, FORMAT, Line, NOW, RegistryLine};
 use super::{Holds, existing, write};
@@ -37,18 +40,16 @@ pub enum ExportError {
 /// Writes everything that a directory holds which nobody uses, and changes nothing in it.
 pub fn export(data_dir: &Path, secrets: Secrets, to: impl Write) -> Result<Holds, ExportError> {
     let with_secrets = secrets == Secrets::Kept;
-    let (opened, recovered) = recover(existing(data_dir)?, NOW)?;
+    let (mut opened, recovered) = recover(existing(data_dir)?, NOW)?;
     let rows = stored_rows(data_dir)?;
     let mut lines = Lines { to, count: 0 };
     let identity = opened.identity().filter(|_| with_secrets).map(write::hex);
     let shards = recovered.shards;
     lines.put(&Line::Export(ExportLine { format: FORMAT, identity, shards }))?;
-    let mut outcome = Ok(());
+    let mut outcome: Result<(), ExportError> = Ok(());
     recovered.each_record(&mut |record| {
-        if let Some(line) = write::line_of(&record, with_secrets)
-            && outcome.is_ok()
-        {
-            outcome = lines.put(&line);
+        if outcome.is_ok() {
+            outcome = put_record(&mut lines, &mut opened, record, with_secrets);
         }
     });
     outcome?;
@@ -67,6 +68,26 @@ pub fn export(data_dir: &Path, secrets: Secrets, to: impl Write) -> Result<Holds
     lines.to.flush()?;
     let torn_bytes = opened.torn.map_or(0, |torn| torn.bytes);
     Ok(Holds { registry_rows, ..Holds::of(&recovered, torn_bytes, Vec::new()) })
+}
+
+/// The line of a record, or the lines of what is in a page.
+fn put_record<W: Write>(
+    lines: &mut Lines<W>,
+    opened: &mut Opened<OsDisk>,
+    record: Record,
+    with_secrets: bool,
+) -> Result<(), ExportError> {
+    let Record::Paged { client_id, page } = record else {
+        let line = write::line_of(&record, with_secrets);
+        return Ok(line.map_or(Ok(()), |line| lines.put(&line))?);
+    };
+    for owed in opened.owed_in(page.id, NOW)? {
+        let record = Record::Owed { client_id: Arc::clone(&client_id), owed };
+        if let Some(line) = write::line_of(&record, with_secrets) {
+            lines.put(&line)?;
+        }
+    }
+    Ok(())
 }
 
 struct Lines<W> {

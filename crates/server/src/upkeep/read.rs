@@ -54,6 +54,7 @@ pub(super) fn session(line: SessionLine) -> Read<Record> {
         subscriptions: held.into_iter().collect(),
         received: line.received.into_iter().collect(),
         owed: VecDeque::new(),
+        pages: VecDeque::new(),
     })))
 }
 

@@ -43,6 +43,8 @@ pub(super) fn line_of(record: &Record, with_secrets: bool) -> Option<Line> {
         | Record::Subscribed { .. }
         | Record::Unsubscribed { .. }
         | Record::ReceivedReleased { .. }
+        | Record::Paged { .. }
+        | Record::Unpaged { .. }
         | Record::Sent { .. }
         | Record::Released { .. }
         | Record::Settled { .. }

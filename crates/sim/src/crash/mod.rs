@@ -15,6 +15,8 @@ mod read;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bitts_broker::Limits;
+
 use crate::machine::{Answer, Durability, Machine, Options, Step};
 use crate::world::random::Random;
 
@@ -122,6 +124,10 @@ impl World {
             durability: Durability::Later,
             inputs_per_turn: plan.pick(&[1, 3, 20]).unwrap_or(1),
             hash_key: (plan.next(), plan.next()),
+            limits: Limits {
+                queued_memory_max: plan.pick(&[600, 4_000, 64 << 20]).unwrap_or(600),
+                ..Limits::default()
+            },
             ..Options::default()
         };
         let clients = 3 + plan.below(4);

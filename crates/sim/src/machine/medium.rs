@@ -7,9 +7,10 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bitts_broker::{Input, Lsn, Moment, Outbox, Placement, ShardId, restore};
+use bitts_broker::{Input, Lsn, Moment, Outbox, PageId, Placement, ShardId, restore};
 use bitts_store::{
-    Committer, JournalStore, MemoryDisk, Notice, Restart, StoreError, Submissions, recover,
+    Committer, JournalStore, MemoryDisk, Notice, PageIndex, Restart, StoreError, Submissions,
+    recover,
 };
 
 use super::conn::Ended;
@@ -35,6 +36,7 @@ pub(super) struct Medium {
 struct Process {
     submissions: Arc<Submissions>,
     committer: Committer<MemoryDisk>,
+    pages: Arc<PageIndex>,
     /// Something may be there to write.
     is_busy: bool,
 }
@@ -83,6 +85,7 @@ impl Machine {
         self.placement = Placement::new(self.options.hash_key, shards);
         let now = self.now;
         let (opened, recovered) = recover(medium.disk.clone(), now)?;
+        let next_page = recovered.next_page;
         self.interest = Arc::new(bitts_broker::Interest::new(&self.placement));
         let mut restored: Vec<_> = (0..shards).map(|number| self.make_shard(number)).collect();
         let mut outs: Vec<Outbox> = restored.iter().map(|_| Outbox::default()).collect();
@@ -97,16 +100,22 @@ impl Machine {
             shard.handle(now, Input::Durable(durable), out);
         }
         let journal = restart.begin(opened, 7, true)?;
+        let pages = journal.page_index();
+        for shard in &mut restored {
+            shard.keep_pages(next_page);
+        }
         let submissions = Submissions::new(shards);
         let committer = Committer::new(journal, Arc::clone(&submissions), self.placement.all())
             .with_checkpoints_from(CHECKPOINT_FROM_BYTES);
-        let store = |number| JournalStore::new(ShardId(number), Arc::clone(&submissions));
+        let store = |number| {
+            JournalStore::new(ShardId(number), Arc::clone(&submissions), Arc::clone(&pages))
+        };
         self.cores = (0..shards)
             .zip(restored)
             .map(|(number, shard)| Core::new(shard, SimStore::on_disk(store(number)), shards))
             .collect();
         if let Some(medium) = &mut self.medium {
-            medium.process = Some(Process { submissions, committer, is_busy: true });
+            medium.process = Some(Process { submissions, committer, pages, is_busy: true });
         }
         Ok(())
     }
@@ -122,6 +131,23 @@ impl Machine {
         if let Some(process) = self.medium.as_mut().and_then(|medium| medium.process.as_mut()) {
             process.is_busy = true;
         }
+    }
+
+    /// Whether whoever asked for a page can have it: it was written, or is gone.
+    pub(super) fn may_read(&self, page: PageId) -> bool {
+        let process = self.medium.as_ref().and_then(|medium| medium.process.as_ref());
+        process.is_none_or(|process| !process.pages.is_expected(page))
+    }
+
+    /// A page; none where its session is gone, or the process ends with its disk.
+    pub(super) fn read_page(&mut self, page: PageId) -> Option<Vec<u8>> {
+        let Some(medium) = &mut self.medium else { return self.pages.get(&page).cloned() };
+        let process = medium.process.as_ref()?;
+        let outcome = process.pages.read(&mut medium.disk, page);
+        if outcome.is_err() {
+            self.die();
+        }
+        outcome.ok().flatten()
     }
 
     /// The committer writes what was handed over. A disk that fails ends the process.

@@ -21,8 +21,8 @@ use bitts_broker::command::{Command, Reply};
 use bitts_broker::record::SavedSession;
 use bitts_broker::recover::{Recovered, Recovery};
 use bitts_broker::{
-    ConnId, Input, Interest, Limits, Loss, Lsn, Message, Moment, Now, Outbox, Parcel, Placement,
-    Profile, Proof, Rates, ReplyId, Shard, ShardId,
+    ConnId, Input, Interest, Limits, Loss, Lsn, Message, Moment, Now, Outbox, PageId, Parcel,
+    Placement, Profile, Proof, Rates, ReplyId, SessionRef, Shard, ShardId,
 };
 
 pub use api::{Answer, Request};
@@ -108,6 +108,8 @@ struct Core {
     gated_replies: VecDeque<(Lsn, ReplyId, Reply)>,
     /// Mails of each lane that are to be taken before a checkpoint is confirmed.
     confirms: Option<Vec<usize>>,
+    /// Pages that its sessions asked for.
+    reads: VecDeque<(SessionRef, PageId)>,
 }
 
 impl Core {
@@ -124,6 +126,7 @@ impl Core {
             gated: VecDeque::new(),
             gated_replies: VecDeque::new(),
             confirms: None,
+            reads: VecDeque::new(),
         }
     }
 }
@@ -150,6 +153,8 @@ pub struct Machine {
     journal: Vec<Vec<u8>>,
     /// Where the journal is, on a machine that can die.
     medium: Option<Medium>,
+    /// Pages that shards handed over and need.
+    pages: BTreeMap<PageId, Vec<u8>>,
     /// What a test planted.
     bug: Option<Bug>,
 }
@@ -176,6 +181,8 @@ pub enum Step {
     Commit,
     /// A shard writes its next part of a checkpoint.
     Checkpoint(u8),
+    /// A page that a shard's session asked for has been read.
+    Load(u8),
     /// A shard's deadline has come.
     Tick(u8),
 }
@@ -201,11 +208,14 @@ impl Machine {
             faults: Vec::new(),
             journal: Vec::new(),
             medium: None,
+            pages: BTreeMap::new(),
             bug: None,
         };
         let new = |number| {
             let store = SimStore::new(machine.options.durability);
-            Core::new(machine.make_shard(number), store, machine.options.shards)
+            let mut shard = machine.make_shard(number);
+            shard.keep_pages(1);
+            Core::new(shard, store, machine.options.shards)
         };
         machine.cores = (0..machine.options.shards).map(new).collect();
         machine
@@ -392,6 +402,9 @@ impl Machine {
             if core.inputs > 0 {
                 into.push(Step::Flush(number));
             }
+            if core.reads.front().is_some_and(|(_, page)| self.may_read(*page)) {
+                into.push(Step::Load(number));
+            }
             if core.store.is_waiting() {
                 into.push(Step::Durable(number));
             }
@@ -418,6 +431,7 @@ impl Machine {
             Step::Durable(shard) => self.on_durable(ShardId(shard)),
             Step::Commit => self.commit(),
             Step::Checkpoint(shard) => self.go_on_with_checkpoint(ShardId(shard)),
+            Step::Load(shard) => self.load(ShardId(shard)),
             Step::Tick(shard) => self.handle(ShardId(shard), Input::Tick),
         }
     }
@@ -434,7 +448,7 @@ impl Machine {
                 }
                 Step::Mail { .. } => (1, 0),
                 Step::Tick(_) => (2, 0),
-                Step::Flush(_) => (3, 0),
+                Step::Flush(_) | Step::Load(_) => (3, 0),
                 Step::Durable(_) | Step::Commit | Step::Checkpoint(_) => (4, 0),
             };
             let Some(step) = steps.iter().min_by_key(|step| rank(step)) else { return };
@@ -511,6 +525,27 @@ impl Machine {
         let mut kept: Vec<_> = all.filter(|session| session.expiry > 0).collect();
         kept.sort_by(|a, b| a.client_id.cmp(&b.client_id));
         kept
+    }
+
+    /// Pages that a session's queue is in, and that the store does not have.
+    #[must_use]
+    pub fn missing_pages(&self) -> Vec<PageId> {
+        let sessions = self.sessions();
+        let needed = sessions.iter().flat_map(|session| &session.pages).map(|page| page.id);
+        needed.filter(|page| !self.pages.contains_key(page)).collect()
+    }
+
+    /// Pages that the store has.
+    #[must_use]
+    pub fn pages(&self) -> usize {
+        self.pages.len()
+    }
+
+    fn load(&mut self, shard: ShardId) {
+        let Some((session, page)) = self.core(shard).reads.pop_front() else { return };
+        if let Some(bytes) = self.read_page(page) {
+            self.handle(shard, Input::Loaded { session, page, bytes: &bytes });
+        }
     }
 
     /// Where names are placed.

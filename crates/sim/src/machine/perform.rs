@@ -22,6 +22,7 @@ impl Machine {
             self.journal.push(unit);
             self.mark_submitted();
         }
+        self.keep_pages(shard);
         let core = self.core(shard);
         core.store.submit(now, &mut core.out);
         while let Some(StoreEvent::Durable(lsn)) = core.store.poll() {
@@ -55,6 +56,28 @@ impl Machine {
         out.clear();
         self.core(shard).out = out;
         self.release_gated(shard);
+    }
+
+    fn keep_pages(&mut self, shard: ShardId) {
+        let is_on_disk = self.medium.is_some();
+        let core = &mut self.cores[usize::from(shard.0)];
+        core.reads.extend(core.out.reads.drain(..));
+        if is_on_disk {
+            if !core.out.pages.is_empty() || !core.out.freed.is_empty() {
+                self.mark_submitted();
+            }
+            return;
+        }
+        for page in core.out.pages.drain(..) {
+            if self.pages.insert(page.id, page.bytes).is_some() {
+                self.faults.push(format!("{:?} is written again", page.id));
+            }
+        }
+        for page in core.out.freed.drain(..) {
+            if self.pages.remove(&page).is_none() {
+                self.faults.push(format!("{page:?} is freed and is not there"));
+            }
+        }
     }
 
     /// A command is answered, for which there is one answer.

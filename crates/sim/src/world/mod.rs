@@ -77,6 +77,8 @@ pub struct Summary {
     pub shadow_requests: usize,
     /// Messages to one client.
     pub direct_messages: usize,
+    /// Pages of queues that came back from the store.
+    pub pages: usize,
 }
 
 /// Steps between two looks at what must hold at any moment.
@@ -178,6 +180,7 @@ impl World {
             wills: self.history.wills.len(),
             shadow_requests: self.history.asked.len(),
             direct_messages: self.history.directs.len(),
+            pages: self.machine.stats().pages_read as usize,
         })
     }
 
@@ -362,6 +365,7 @@ pub fn command(arguments: &[String], say: &mut dyn FnMut(&str)) -> Result<bool, 
                 sum.wills += summary.wills;
                 sum.shadow_requests += summary.shadow_requests;
                 sum.direct_messages += summary.direct_messages;
+                sum.pages += summary.pages;
             }
             Err(failure) => {
                 unsound += 1;

@@ -32,6 +32,7 @@ impl Plan {
         let mut random = Random::new(seed, 1);
         let has_short_queues = random.chance(20);
         let limits = Limits {
+            queued_memory_max: random.pick(&[600, 4_000, 64 << 20]).unwrap_or(600),
             queued_messages_max: if has_short_queues { 4 } else { 100_000 },
             group_queued_messages_max: if has_short_queues { 2 } else { 100_000 },
             retained_step: 1 + random.below(4),

@@ -38,6 +38,10 @@ pub(super) fn log_tells_all(world: &mut World) -> Result<(), String> {
 /// At any moment, the log has the sessions, and so has a checkpoint alone.
 pub(super) fn log_tells_sessions(world: &mut World) -> Result<Recovered, String> {
     world.machine.perform();
+    let missing = world.machine.missing_pages();
+    if !missing.is_empty() {
+        return Err(format!("queues are in pages that the store does not have: {missing:?}"));
+    }
     let whole = world.machine.recover(0)?;
     compare(&whole, &world.machine.sessions())?;
     let from = world.machine.checkpoint();
