@@ -65,9 +65,6 @@ def test_a_will_arrives_once_although_the_server_was_killed(lamp):
     server.restart()
     watcher = watch(server, "wills/lamp")
     assert payloads(watcher, 1) == [b"gone"]
-    # FIXME: a Will leaves before the record that it did is on disk, so that a kill within that
-    # commit repeats it. What answers this CONNECT is committed behind that record.
-    join(server, held, "fence").close()
     server.kill()
     server.restart()
     assert watch(server, "wills/lamp").is_silent(3)

@@ -14,6 +14,7 @@ use crate::command::Reply;
 use crate::input::{ConnId, ReplyId};
 use crate::outbox::Outbox;
 use crate::rates::AccountRate;
+use crate::record::Lsn;
 use crate::session::{Once, Transit};
 use crate::shard::Shard;
 use crate::slot::NameKey;
@@ -138,6 +139,7 @@ impl Shard {
             expires_at: None,
             accepted_unix_ms: now.unix_ms,
             received: None,
+            gate: Lsn::default(),
             log: None,
             handed: 0,
             parked: None,

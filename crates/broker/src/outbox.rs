@@ -223,6 +223,12 @@ pub struct Outbox {
     /// [`crate::Interest::shards_for`] again after pushing the parcels and adds what it says: then
     /// a session that subscribes meanwhile sees it retained or live, perhaps both, never neither.
     pub messages: Vec<(ShardSet, Arc<Message>)>,
+    /// Parcels that may leave only once everything up to the position is durable; positions never
+    /// fall.
+    pub gated_parcels: Vec<(Lsn, ShardId, Parcel)>,
+    /// Messages that may, behind these parcels. While some wait, mail of the log
+    /// ([`Outbox::messages`], [`Parcel::Retain`]) of later turns waits behind them.
+    pub gated_messages: Vec<(Lsn, ShardSet, Arc<Message>)>,
     /// Answers to commands.
     pub replies: Vec<(ReplyId, Reply)>,
     /// Answers that may leave only once everything up to the position is durable.
@@ -251,6 +257,8 @@ impl Outbox {
         self.taken.clear();
         self.parcels.clear();
         self.messages.clear();
+        self.gated_parcels.clear();
+        self.gated_messages.clear();
         self.replies.clear();
         self.gated_replies.clear();
         self.bytes.clear();
@@ -259,6 +267,36 @@ impl Outbox {
         self.gated.clear();
         self.refreshes.clear();
         self.closes.clear();
+    }
+
+    /// What others take from an inbox they take in the order of the log, so that behind mail that
+    /// waits all mail of the log waits.
+    pub(crate) fn push_message(&mut self, shards: ShardSet, message: Arc<Message>) {
+        match self.gated_messages.last() {
+            Some((gate, ..)) => self.gated_messages.push((*gate, shards, message)),
+            None => self.messages.push((shards, message)),
+        }
+    }
+
+    /// A parcel with a message of the log, as [`Outbox::push_message`].
+    pub(crate) fn push_mail(&mut self, to: ShardId, parcel: Parcel) {
+        match self.gated_messages.last() {
+            Some((gate, ..)) => self.gated_parcels.push((*gate, to, parcel)),
+            None => self.parcels.push((to, parcel)),
+        }
+    }
+
+    /// How many parcels and messages there are.
+    pub(crate) fn mail(&self) -> (usize, usize) {
+        (self.parcels.len(), self.messages.len())
+    }
+
+    /// What came since then waits until everything up to `gate` is durable.
+    pub(crate) fn hold_mail(&mut self, (parcels, messages): (usize, usize), gate: Lsn) {
+        let parcels = self.parcels.drain(parcels..);
+        self.gated_parcels.extend(parcels.map(|(to, parcel)| (gate, to, parcel)));
+        let messages = self.messages.drain(messages..);
+        self.gated_messages.extend(messages.map(|(to, message)| (gate, to, message)));
     }
 
     fn range(&self, start: u64, len: u32) -> &[u8] {

@@ -53,12 +53,12 @@ impl Shard {
             gate = Some(self.lsn);
         }
         if let Some(keeper) = keeper {
-            out.parcels.push((keeper, Parcel::Retain(transit.park())));
+            out.push_mail(keeper, Parcel::Retain(transit.park()));
         } else if transit.retain {
             gate = self.retain(transit.park()).or(gate);
         }
         if !matches.others.is_empty() || keeper.is_some() {
-            out.messages.push((matches.others, transit.park()));
+            out.push_message(matches.others, transit.park());
         }
         self.deliver_matches(now, transit, &mut matches, out);
         self.matches = matches;
@@ -205,6 +205,7 @@ impl Shard {
                 .map(|seconds| now.moment.plus_seconds(u64::from(seconds))),
             accepted_unix_ms: now.unix_ms,
             received: None,
+            gate: Lsn::default(),
             log: None,
             handed: 0,
             parked: None,

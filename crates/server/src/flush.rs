@@ -4,7 +4,9 @@
 //! buffers, one write for each connection, closes. What waits for the store leaves when the store
 //! says so.
 
-use bitts_broker::{Close, ConnId, Frame, Input, Outbox, Parcel, ShardId};
+use std::sync::Arc;
+
+use bitts_broker::{Close, ConnId, Frame, Input, Lsn, Message, Outbox, Parcel, ShardId, ShardSet};
 use bitts_store::{Store, StoreEvent};
 use bytes::Bytes;
 
@@ -74,20 +76,58 @@ impl Worker {
     }
 
     fn send_mail(&mut self) {
-        let from = self.id;
+        let (from, is_holding) = (self.id, !self.gated_messages.is_empty());
         for (to, parcel) in self.out.parcels.drain(..) {
+            if is_holding && matches!(parcel, Parcel::Retain(_)) {
+                self.gated_parcels.push_back((Lsn::default(), to, parcel));
+            } else {
+                send_parcel(&mut self.lanes, &mut self.own_mails, from, to, parcel);
+            }
+        }
+        self.send_lanes();
+        let mut messages = std::mem::take(&mut self.out.messages);
+        for (shards, message) in messages.drain(..) {
+            if is_holding {
+                self.gated_messages.push_back((Lsn::default(), shards, message));
+            } else {
+                self.send_message(shards, &message);
+            }
+        }
+        self.out.messages = messages;
+        self.send_lanes();
+        self.gated_parcels.extend(self.out.gated_parcels.drain(..));
+        self.gated_messages.extend(self.out.gated_messages.drain(..));
+        self.release_gated_mail();
+    }
+
+    /// Puts a message into the lanes of the shards that may want it.
+    fn send_message(&mut self, mut shards: ShardSet, message: &Arc<Message>) {
+        if message.retain {
+            shards = shards.union(self.mesh.interest.shards_for(&message.topic));
+        }
+        for shard in shards.without(self.id).iter() {
+            if let Some(lane) = self.lanes.get_mut(usize::from(shard.0)) {
+                lane.push(Mail::Message(Arc::clone(message)));
+            }
+        }
+    }
+
+    /// Mail that waited for the store, and need not any more.
+    pub(crate) fn release_gated_mail(&mut self) {
+        if self.gated_parcels.is_empty() && self.gated_messages.is_empty() {
+            return;
+        }
+        let (from, durable) = (self.id, self.durable);
+        while let Some((_, to, parcel)) =
+            self.gated_parcels.pop_front_if(|(lsn, ..)| *lsn <= durable)
+        {
             send_parcel(&mut self.lanes, &mut self.own_mails, from, to, parcel);
         }
         self.send_lanes();
-        for (mut shards, message) in self.out.messages.drain(..) {
-            if message.retain {
-                shards = shards.union(self.mesh.interest.shards_for(&message.topic));
-            }
-            for shard in shards.without(from).iter() {
-                if let Some(lane) = self.lanes.get_mut(usize::from(shard.0)) {
-                    lane.push(Mail::Message(message.clone()));
-                }
-            }
+        while let Some((_, shards, message)) =
+            self.gated_messages.pop_front_if(|(lsn, ..)| *lsn <= durable)
+        {
+            self.send_message(shards, &message);
         }
         self.send_lanes();
     }

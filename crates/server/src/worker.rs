@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use bitts_broker::command::Reply;
 use bitts_broker::{
-    ConnId, Input, Loss, Lsn, Moment, Now, Outbox, Profile, ReplyId, Shard, ShardId,
+    ConnId, Input, Loss, Lsn, Message, Moment, Now, Outbox, Parcel, Profile, ReplyId, Shard,
+    ShardId, ShardSet,
 };
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token};
@@ -126,6 +127,8 @@ pub(crate) struct Worker {
     pub(crate) replies: Slab<oneshot::Sender<Reply>>,
     pub(crate) durable: Lsn,
     pub(crate) gated: VecDeque<(Lsn, ConnId, Vec<u8>)>,
+    pub(crate) gated_parcels: VecDeque<(Lsn, ShardId, Parcel)>,
+    pub(crate) gated_messages: VecDeque<(Lsn, ShardSet, Arc<Message>)>,
     pub(crate) gated_replies: VecDeque<(Lsn, ReplyId, Reply)>,
     /// Bytes of all connections that are not written.
     pub(crate) unwritten_bytes: usize,
@@ -196,6 +199,8 @@ impl Worker {
             replies: Slab::new(),
             durable: Lsn::default(),
             gated: VecDeque::new(),
+            gated_parcels: VecDeque::new(),
+            gated_messages: VecDeque::new(),
             gated_replies: VecDeque::new(),
             unwritten_bytes: 0,
             unread_bytes: 0,
@@ -351,6 +356,7 @@ impl Worker {
         if durable > self.durable {
             self.durable = durable;
             self.handle(Input::Durable(durable));
+            self.release_gated_mail();
             self.release_gated();
         }
         let is_full = self.store.is_full();

@@ -188,6 +188,7 @@ impl Shard {
             expires_at: expiry.map(|seconds| now.moment.plus_seconds(u64::from(seconds))),
             accepted_unix_ms: now.unix_ms,
             received: None,
+            gate: Lsn::default(),
             log: None,
             handed: 0,
             parked: None,

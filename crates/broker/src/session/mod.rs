@@ -97,6 +97,22 @@ impl Connection {
         self.open_gate = self.push(frame, self.open_gate, gates, out);
     }
 
+    /// Sends a frame as [`Connection::push_free`] does where `gate` is none, else as
+    /// [`Connection::push`].
+    pub(crate) fn push_from(
+        &mut self,
+        frame: Frame,
+        gate: Lsn,
+        gates: &mut Gates,
+        out: &mut Outbox,
+    ) {
+        if gate == Lsn::default() {
+            self.push_free(frame, gates, out);
+        } else {
+            self.push(frame, gate, gates, out);
+        }
+    }
+
     /// Sends a frame once everything up to `gate` is durable; returns the position it waits for.
     pub(crate) fn push(
         &mut self,

@@ -56,6 +56,8 @@ pub(crate) struct Transit<'a> {
     pub(crate) accepted_unix_ms: u64,
     /// The QoS 2 identifier that is durable with it.
     pub(crate) received: Option<(Arc<str>, u16)>,
+    /// Nobody may have it before everything up to here is durable, else a crash would repeat it.
+    pub(crate) gate: Lsn,
     /// Its name in the log, if it is to be there; known before it is parked.
     pub(crate) log: Option<LogId>,
     /// The number under which a `$share` group keeps it until a member has it; 0 for none.
@@ -82,6 +84,7 @@ impl<'a> Transit<'a> {
             expires_at: message.expires_at,
             accepted_unix_ms: message.accepted_unix_ms,
             received: None,
+            gate: Lsn::default(),
             log: message.log,
             handed: 0,
             parked: Some(Arc::clone(message)),
@@ -311,10 +314,11 @@ impl Shard {
                 self.stats.drop_one(Dropped::RateExceeded);
                 return;
             }
-            let way = (None, !connection.is_open(Lsn::default(), &self.gates));
+            let gate = transit.gate;
+            let way = (None, !connection.is_open(gate, &self.gates));
             match write_publish(connection, session.version, way, now, transit, delivery, out) {
                 Some(frame) => {
-                    connection.push_free(frame, &mut self.gates, out);
+                    connection.push_from(frame, gate, &mut self.gates, out);
                     self.stats.sent[0] += 1;
                 }
                 None => self.stats.drop_one(Dropped::PacketTooLarge),
@@ -354,7 +358,7 @@ impl Shard {
         let (packet_id, number) = outbound.next_packet_id();
         // The receiver must not see at QoS 2 what a crash would give another identifier.
         let is_gated = delivery.qos == QoS::Two && persistent;
-        let gate = if is_gated { self.lsn } else { Lsn::default() };
+        let gate = if is_gated { self.lsn } else { transit.gate };
         let way = (Some(packet_id), !connection.is_open(gate, &self.gates));
         let Some(frame) =
             write_publish(connection, session.version, way, now, transit, delivery, out)
@@ -363,11 +367,7 @@ impl Shard {
             self.record_settled(index, queued);
             return;
         };
-        if is_gated {
-            connection.push(frame, gate, &mut self.gates, out);
-        } else {
-            connection.push_free(frame, &mut self.gates, out);
-        }
+        connection.push_from(frame, gate, &mut self.gates, out);
         self.stats.sent[delivery.qos as usize] += 1;
         outbound.window_used += 1;
         let owed = queued.unwrap_or_else(|| outbound.next_owed());

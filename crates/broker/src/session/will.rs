@@ -97,11 +97,13 @@ impl Shard {
         will.due = Some(now.moment.plus_seconds(u64::from(will.delay_seconds)));
     }
 
-    /// Publishes the Will, if there still is one. Removal and publication are one batch.
+    /// Publishes the Will, if there still is one. Removal and publication are one batch, and nobody
+    /// has it before that is durable: a crash neither loses nor repeats it.
     pub(crate) fn publish_will(&mut self, now: Now, index: u32, out: &mut Outbox) {
         let session = self.session(index);
         let Some(will) = session.will.take() else { return };
         let (slot, client_id) = (session.slot, Arc::clone(&session.client_id));
+        let is_recorded = session.is_recorded;
         if self.may_publish(now, index, &will.message.topic, will.message.retain).is_err() {
             *self.stats.denied.entry("will").or_default() += 1;
             self.record(slot, Record::WillDone { client_id, published: None });
@@ -118,8 +120,16 @@ impl Shard {
         message.expires_at = will_expiry.map(|seconds| now.moment.plus_seconds(u64::from(seconds)));
         let message = Arc::new(message);
         let published = Some(Arc::clone(&message));
-        self.record(slot, Record::WillDone { client_id, published });
-        self.publish(now, &mut Transit::entering(&message), out);
+        let gate = self.record(slot, Record::WillDone { client_id, published });
+        let mut transit = Transit::entering(&message);
+        if !is_recorded {
+            self.publish(now, &mut transit, out);
+            return;
+        }
+        transit.gate = gate;
+        let mail = out.mail();
+        self.publish(now, &mut transit, out);
+        out.hold_mail(mail, gate);
     }
 
     /// Drops the Will, if there is one.

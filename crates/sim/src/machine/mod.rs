@@ -22,7 +22,7 @@ use bitts_broker::record::SavedSession;
 use bitts_broker::recover::{Recovered, Recovery};
 use bitts_broker::{
     ConnId, Input, Interest, Limits, Loss, Lsn, Message, Moment, Now, Outbox, PageId, Parcel,
-    Placement, Profile, Proof, Rates, ReplyId, SessionRef, Shard, ShardId,
+    Placement, Profile, Proof, Rates, ReplyId, SessionRef, Shard, ShardId, ShardSet,
 };
 
 pub use api::{Answer, Request};
@@ -108,6 +108,8 @@ struct Core {
     gated_replies: VecDeque<(Lsn, ReplyId, Reply)>,
     /// Mails of each lane that are to be taken before a checkpoint is confirmed.
     confirms: Option<Vec<usize>>,
+    gated_parcels: VecDeque<(Lsn, ShardId, Parcel)>,
+    gated_messages: VecDeque<(Lsn, ShardSet, Arc<Message>)>,
     /// Pages that its sessions asked for.
     reads: VecDeque<(SessionRef, PageId)>,
 }
@@ -126,6 +128,8 @@ impl Core {
             gated: VecDeque::new(),
             gated_replies: VecDeque::new(),
             confirms: None,
+            gated_parcels: VecDeque::new(),
+            gated_messages: VecDeque::new(),
             reads: VecDeque::new(),
         }
     }

@@ -2,7 +2,9 @@
 
 use bitts_broker::command::Reply;
 use bitts_broker::record::encode;
-use bitts_broker::{Close, ConnId, Input, Lsn, ReplyId, ShardId};
+use std::sync::Arc;
+
+use bitts_broker::{Close, ConnId, Input, Lsn, Message, Parcel, ReplyId, ShardId, ShardSet};
 use bitts_store::{Store, StoreEvent};
 
 use super::conn::Ended;
@@ -89,18 +91,51 @@ impl Machine {
     }
 
     fn send_mail(&mut self, from: ShardId) {
+        let is_holding = !self.core(from).gated_messages.is_empty();
         let parcels = std::mem::take(&mut self.core(from).out.parcels);
         for (to, parcel) in parcels {
-            self.post(to, from.0, Mail::Parcel(from, parcel));
+            if is_holding && matches!(parcel, Parcel::Retain(_)) {
+                self.core(from).gated_parcels.push_back((Lsn::default(), to, parcel));
+            } else {
+                self.post(to, from.0, Mail::Parcel(from, parcel));
+            }
         }
         let messages = std::mem::take(&mut self.core(from).out.messages);
-        for (mut shards, message) in messages {
-            if message.retain {
-                shards = shards.union(self.interest.shards_for(&message.topic));
+        for (shards, message) in messages {
+            if is_holding {
+                self.core(from).gated_messages.push_back((Lsn::default(), shards, message));
+            } else {
+                self.send_message(from, shards, &message);
             }
-            for to in shards.without(from).iter() {
-                self.post(to, from.0, Mail::Message(message.clone()));
-            }
+        }
+        let core = self.core(from);
+        core.gated_parcels.extend(core.out.gated_parcels.drain(..));
+        core.gated_messages.extend(core.out.gated_messages.drain(..));
+        self.release_gated_mail(from);
+    }
+
+    fn send_message(&mut self, from: ShardId, mut shards: ShardSet, message: &Arc<Message>) {
+        if message.retain {
+            shards = shards.union(self.interest.shards_for(&message.topic));
+        }
+        for to in shards.without(from).iter() {
+            self.post(to, from.0, Mail::Message(Arc::clone(message)));
+        }
+    }
+
+    /// Mail that waited for the store, and need not any more.
+    pub(super) fn release_gated_mail(&mut self, from: ShardId) {
+        let durable = self.core(from).durable;
+        let is_due = |lsn: Lsn| lsn <= durable;
+        while let Some((_, to, parcel)) =
+            self.core(from).gated_parcels.pop_front_if(|(lsn, ..)| is_due(*lsn))
+        {
+            self.post(to, from.0, Mail::Parcel(from, parcel));
+        }
+        while let Some((_, shards, message)) =
+            self.core(from).gated_messages.pop_front_if(|(lsn, ..)| is_due(*lsn))
+        {
+            self.send_message(from, shards, &message);
         }
     }
 
