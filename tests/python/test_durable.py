@@ -10,11 +10,24 @@ import threading
 
 import paho.mqtt.client as paho
 import pytest
+from paho.mqtt.enums import MessageState
 
 from server import BINARY, wait_until
 
 KILLS = 6
 PUBLISHERS = 3
+
+
+class Client(paho.Client):
+    """Paho, where a message that was released stays so when an attempt to reconnect is refused: of
+    itself it publishes such a message again, and that is another one."""
+
+    def _messages_reconnect_reset_out(self):
+        states = MessageState.MQTT_MS_WAIT_FOR_PUBCOMP, MessageState.MQTT_MS_RESEND_PUBREL
+        released = [held for held in self._out_messages.values() if held.state in states]
+        super()._messages_reconnect_reset_out()
+        for held in released:
+            held.state = MessageState.MQTT_MS_RESEND_PUBREL
 
 
 class Killed:
@@ -53,7 +66,7 @@ def killed(tmp_path):
 
 def client(server, client_id, **callbacks):
     """A client that comes back to its session by itself and resends what is not acknowledged."""
-    made = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=False)
+    made = Client(paho.CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=False)
     made.reconnect_delay_set(0.02, 0.1)
     made.max_inflight_messages_set(10)
     for name, callback in callbacks.items():
