@@ -41,6 +41,13 @@ impl Message {
         self.expires_at.is_some_and(|at| at <= now)
     }
 
+    /// It must not overtake others on its way to another shard: subscribers may have been promised
+    /// the order, and the shard says by the number of one that it took all before it.
+    #[must_use]
+    pub fn is_in_order(&self) -> bool {
+        self.qos > QoS::Zero
+    }
+
     /// Bytes it holds on to, for the limits of queues.
     #[must_use]
     pub fn bytes(&self) -> usize {

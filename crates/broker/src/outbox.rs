@@ -200,6 +200,14 @@ pub enum Parcel {
     },
 }
 
+impl Parcel {
+    /// See [`Message::is_in_order`].
+    #[must_use]
+    pub fn is_in_order(&self) -> bool {
+        matches!(self, Self::Retain(message) if message.is_in_order())
+    }
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -226,8 +234,8 @@ pub struct Outbox {
     /// Parcels that may leave only once everything up to the position is durable; positions never
     /// fall.
     pub gated_parcels: Vec<(Lsn, ShardId, Parcel)>,
-    /// Messages that may, behind these parcels. While some wait, mail of the log
-    /// ([`Outbox::messages`], [`Parcel::Retain`]) of later turns waits behind them.
+    /// Messages that may, behind these parcels. While some wait, mail of later turns that is in
+    /// order waits behind them ([`Message::is_in_order`]).
     pub gated_messages: Vec<(Lsn, ShardSet, Arc<Message>)>,
     /// Answers to commands.
     pub replies: Vec<(ReplyId, Reply)>,
@@ -269,20 +277,23 @@ impl Outbox {
         self.closes.clear();
     }
 
-    /// What others take from an inbox they take in the order of the log, so that behind mail that
-    /// waits all mail of the log waits.
+    /// Behind mail that waits all mail waits that is in order with it.
     pub(crate) fn push_message(&mut self, shards: ShardSet, message: Arc<Message>) {
         match self.gated_messages.last() {
-            Some((gate, ..)) => self.gated_messages.push((*gate, shards, message)),
-            None => self.messages.push((shards, message)),
+            Some((gate, ..)) if message.is_in_order() => {
+                self.gated_messages.push((*gate, shards, message));
+            }
+            _ => self.messages.push((shards, message)),
         }
     }
 
     /// A parcel with a message of the log, as [`Outbox::push_message`].
     pub(crate) fn push_mail(&mut self, to: ShardId, parcel: Parcel) {
         match self.gated_messages.last() {
-            Some((gate, ..)) => self.gated_parcels.push((*gate, to, parcel)),
-            None => self.parcels.push((to, parcel)),
+            Some((gate, ..)) if parcel.is_in_order() => {
+                self.gated_parcels.push((*gate, to, parcel));
+            }
+            _ => self.parcels.push((to, parcel)),
         }
     }
 

@@ -315,6 +315,6 @@ impl Shard {
             properties: Vec::new(),
             message_expiry_interval: None,
         };
-        self.publish_new(now, &message, out);
+        self.publish_new_from(now, &message, self.will_gate, out);
     }
 }

@@ -38,6 +38,7 @@ impl Shard {
         transit: &mut Transit<'_>,
         out: &mut Outbox,
     ) -> Published {
+        let mail = out.mail();
         let mut matches = std::mem::take(&mut self.matches);
         self.router.find(transit.topic, &mut matches);
         let matched = !matches.subscribers.is_empty()
@@ -62,6 +63,9 @@ impl Shard {
         }
         self.deliver_matches(now, transit, &mut matches, out);
         self.matches = matches;
+        if transit.gate > self.gates.durable {
+            out.hold_mail(mail, transit.gate);
+        }
         Published { matched, gate }
     }
 
@@ -191,6 +195,17 @@ impl Shard {
         new: &NewMessage,
         out: &mut Outbox,
     ) -> Published {
+        self.publish_new_from(now, new, Lsn::default(), out)
+    }
+
+    /// The same, for nobody before everything up to `gate` is durable.
+    pub(crate) fn publish_new_from(
+        &mut self,
+        now: Now,
+        new: &NewMessage,
+        gate: Lsn,
+        out: &mut Outbox,
+    ) -> Published {
         self.stats.injected += 1;
         let mut transit = Transit {
             topic: &new.topic,
@@ -205,7 +220,7 @@ impl Shard {
                 .map(|seconds| now.moment.plus_seconds(u64::from(seconds))),
             accepted_unix_ms: now.unix_ms,
             received: None,
-            gate: Lsn::default(),
+            gate,
             log: None,
             handed: 0,
             parked: None,

@@ -79,6 +79,8 @@ pub struct Shard {
     /// The position of the batch that this input fills, and what is known to be durable.
     pub(crate) lsn: Lsn,
     pub(crate) gates: Gates,
+    /// The position of the last Will that was published. Events come behind it.
+    pub(crate) will_gate: Lsn,
     /// The number of the next message that this shard puts into the log.
     pub(crate) next_entry: u64,
     /// How much of other shards' logs this one took: for sessions, and to retain.
@@ -127,6 +129,7 @@ impl Shard {
             next_generation: 0,
             lsn: Lsn(1),
             gates: Gates::default(),
+            will_gate: Lsn::default(),
             next_entry: 1,
             taken: BTreeMap::new(),
             is_disk_full: false,

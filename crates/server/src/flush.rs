@@ -78,7 +78,7 @@ impl Worker {
     fn send_mail(&mut self) {
         let (from, is_holding) = (self.id, !self.gated_messages.is_empty());
         for (to, parcel) in self.out.parcels.drain(..) {
-            if is_holding && matches!(parcel, Parcel::Retain(_)) {
+            if is_holding && parcel.is_in_order() {
                 self.gated_parcels.push_back((Lsn::default(), to, parcel));
             } else {
                 send_parcel(&mut self.lanes, &mut self.own_mails, from, to, parcel);
@@ -87,7 +87,7 @@ impl Worker {
         self.send_lanes();
         let mut messages = std::mem::take(&mut self.out.messages);
         for (shards, message) in messages.drain(..) {
-            if is_holding {
+            if is_holding && message.is_in_order() {
                 self.gated_messages.push_back((Lsn::default(), shards, message));
             } else {
                 self.send_message(shards, &message);

@@ -1,5 +1,4 @@
-//! A Will that a crash would repeat reaches nobody before it is durable that it is done. Reliability
-//! D8.
+//! A Will that a crash would repeat reaches nobody before it is durable that it is done.
 
 use bitts_sim::machine::{Durability, Link, Machine, Options, Step};
 use bitts_sim::packet::{self, Filter, Kind, Packet, Version};

@@ -70,7 +70,7 @@ pub(crate) struct Connection {
     pub(crate) outbound_aliases: Option<Box<OutboundAliases>>,
     /// Acknowledgements wait at least for this position, so that they leave in order.
     pub(crate) ack_gate: Lsn,
-    /// The position of the CONNACK: nothing leaves before it [MQTT-3.2.0-1].
+    /// The position of the CONNACK, or of a Will: nothing leaves before it [MQTT-3.2.0-1].
     pub(crate) open_gate: Lsn,
     /// The highest position that a frame waits for: DISCONNECT is the last [MQTT-3.14.4-1].
     pub(crate) last_gate: Lsn,
@@ -95,22 +95,6 @@ impl Connection {
     /// kind that wait for that.
     pub(crate) fn push_free(&mut self, frame: Frame, gates: &mut Gates, out: &mut Outbox) {
         self.open_gate = self.push(frame, self.open_gate, gates, out);
-    }
-
-    /// Sends a frame as [`Connection::push_free`] does where `gate` is none, else as
-    /// [`Connection::push`].
-    pub(crate) fn push_from(
-        &mut self,
-        frame: Frame,
-        gate: Lsn,
-        gates: &mut Gates,
-        out: &mut Outbox,
-    ) {
-        if gate == Lsn::default() {
-            self.push_free(frame, gates, out);
-        } else {
-            self.push(frame, gate, gates, out);
-        }
     }
 
     /// Sends a frame once everything up to `gate` is durable; returns the position it waits for.

@@ -305,6 +305,8 @@ impl Shard {
         }
         let session = &mut self.sessions[index as usize];
         let Some(connection) = &mut session.connection else { return };
+        // Nothing on this connection overtakes what waits.
+        connection.open_gate = connection.open_gate.max(transit.gate);
         if delivery.qos == QoS::Zero {
             if connection.congested {
                 self.stats.drop_one(Dropped::Congested);
@@ -314,11 +316,10 @@ impl Shard {
                 self.stats.drop_one(Dropped::RateExceeded);
                 return;
             }
-            let gate = transit.gate;
-            let way = (None, !connection.is_open(gate, &self.gates));
+            let way = (None, !connection.is_open(Lsn::default(), &self.gates));
             match write_publish(connection, session.version, way, now, transit, delivery, out) {
                 Some(frame) => {
-                    connection.push_from(frame, gate, &mut self.gates, out);
+                    connection.push_free(frame, &mut self.gates, out);
                     self.stats.sent[0] += 1;
                 }
                 None => self.stats.drop_one(Dropped::PacketTooLarge),
@@ -358,7 +359,7 @@ impl Shard {
         let (packet_id, number) = outbound.next_packet_id();
         // The receiver must not see at QoS 2 what a crash would give another identifier.
         let is_gated = delivery.qos == QoS::Two && persistent;
-        let gate = if is_gated { self.lsn } else { transit.gate };
+        let gate = if is_gated { self.lsn } else { Lsn::default() };
         let way = (Some(packet_id), !connection.is_open(gate, &self.gates));
         let Some(frame) =
             write_publish(connection, session.version, way, now, transit, delivery, out)
@@ -367,7 +368,11 @@ impl Shard {
             self.record_settled(index, queued);
             return;
         };
-        connection.push_from(frame, gate, &mut self.gates, out);
+        if is_gated {
+            connection.push(frame, gate, &mut self.gates, out);
+        } else {
+            connection.push_free(frame, &mut self.gates, out);
+        }
         self.stats.sent[delivery.qos as usize] += 1;
         outbound.window_used += 1;
         let owed = queued.unwrap_or_else(|| outbound.next_owed());

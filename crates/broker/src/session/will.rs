@@ -120,16 +120,12 @@ impl Shard {
         message.expires_at = will_expiry.map(|seconds| now.moment.plus_seconds(u64::from(seconds)));
         let message = Arc::new(message);
         let published = Some(Arc::clone(&message));
-        let gate = self.record(slot, Record::WillDone { client_id, published });
+        let done = self.record(slot, Record::WillDone { client_id, published });
         let mut transit = Transit::entering(&message);
-        if !is_recorded {
-            self.publish(now, &mut transit, out);
-            return;
+        if is_recorded {
+            (self.will_gate, transit.gate) = (done, done);
         }
-        transit.gate = gate;
-        let mail = out.mail();
         self.publish(now, &mut transit, out);
-        out.hold_mail(mail, gate);
     }
 
     /// Drops the Will, if there is one.

@@ -26,7 +26,7 @@ use super::line::{
 /// What is wrong with a line.
 type Read<T> = Result<T, String>;
 
-/// Largest Subscription Identifier [MQTT-3.8.2-1].
+/// Largest Subscription Identifier, which is a Variable Byte Integer.
 const SUBSCRIPTION_IDENTIFIER_MAX: u32 = 268_435_455;
 
 pub(super) fn session(line: SessionLine) -> Read<Record> {

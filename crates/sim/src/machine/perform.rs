@@ -4,7 +4,7 @@ use bitts_broker::command::Reply;
 use bitts_broker::record::encode;
 use std::sync::Arc;
 
-use bitts_broker::{Close, ConnId, Input, Lsn, Message, Parcel, ReplyId, ShardId, ShardSet};
+use bitts_broker::{Close, ConnId, Input, Lsn, Message, ReplyId, ShardId, ShardSet};
 use bitts_store::{Store, StoreEvent};
 
 use super::conn::Ended;
@@ -94,7 +94,7 @@ impl Machine {
         let is_holding = !self.core(from).gated_messages.is_empty();
         let parcels = std::mem::take(&mut self.core(from).out.parcels);
         for (to, parcel) in parcels {
-            if is_holding && matches!(parcel, Parcel::Retain(_)) {
+            if is_holding && parcel.is_in_order() {
                 self.core(from).gated_parcels.push_back((Lsn::default(), to, parcel));
             } else {
                 self.post(to, from.0, Mail::Parcel(from, parcel));
@@ -102,7 +102,7 @@ impl Machine {
         }
         let messages = std::mem::take(&mut self.core(from).out.messages);
         for (shards, message) in messages {
-            if is_holding {
+            if is_holding && message.is_in_order() {
                 self.core(from).gated_messages.push_back((Lsn::default(), shards, message));
             } else {
                 self.send_message(from, shards, &message);

@@ -175,6 +175,7 @@ fn lose_messages(out: &mut Outbox, topics: &str) {
         topic.starts_with(topics) || (topics.starts_with('/') && topic.contains(topics))
     };
     out.messages.retain(|(_, message)| !is_lost(message));
+    out.gated_messages.retain(|(_, _, message)| !is_lost(message));
 }
 
 fn lose_records(out: &mut Outbox, is_lost: fn(&Record) -> bool) {
