@@ -11,16 +11,14 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-use bitts_aws::shadow::ShadowId;
 use bitts_broker::record::SavedSession;
 use bitts_broker::recover::Recovered;
-use bitts_broker::{Input, Lsn, Now, Outbox, PageId, Placement, SessionRef, Shard, ShardId, Slot};
+use bitts_broker::{Input, Lsn, Now, Outbox, PageId, Placement, SessionRef, Shard, ShardId};
 use bitts_store::disk::{OsDisk, OsReader};
 use bitts_store::{
     Committer, JournalStore, MemoryStore, Notice, Opened, PageIndex, Restart, Store, StoreError,
     StoreEvent, Submissions, recover,
 };
-use bytes::Bytes;
 
 use crate::mesh::{Mail, Mesh};
 
@@ -279,77 +277,14 @@ fn restore(
     restart: &mut Restart,
 ) -> Result<(), StoreError> {
     let mut outs: Vec<Outbox> = shards.iter().map(|_| Outbox::default()).collect();
-    let owner = |name: &str| usize::from(placement.owner_of(name).0);
-    let before = placement.with_shards(recovered.shards);
-    for session in recovered.sessions {
-        let at = owner(&session.client_id);
-        if let (Some(shard), Some(out)) = (shards.get_mut(at), outs.get_mut(at)) {
-            shard.restore_session(now, session, out);
-        }
-    }
-    exchange(shards, &mut outs, now);
-    for (number, (shard, out)) in shards.iter_mut().zip(&mut outs).enumerate() {
-        shard.restore_log(recovered.next_entry);
-        let mine = |name: &str| owner(name) == number;
-        for message in recovered.retained.iter().filter(|message| mine(&message.topic)) {
-            shard.restore_retained(Arc::clone(message), false, out);
-        }
-        for (thing, name, state) in recovered.shadows.iter().filter(|(thing, ..)| mine(thing)) {
-            restore_shadow(shard, now, (thing, name.as_deref(), state.clone()))?;
-        }
-        for gone in recovered.gone.iter().filter(|gone| mine(&gone.client_id)) {
-            shard.restore_gone(now, gone.clone());
-        }
-        for (group, parked) in recovered.parked.iter().filter(|(group, _)| mine(group)) {
-            shard.restore_parked(group, parked.clone(), out);
-        }
-        for untaken in &recovered.untaken {
-            if untaken.to_retain && mine(&untaken.message.topic) {
-                shard.restore_retained(Arc::clone(&untaken.message), true, out);
-            }
-            let is_owed = |slot: Slot| untaken.others.contains(before.shard_of(slot));
-            shard.restore_message(now, &untaken.message, &is_owed, out);
-        }
-    }
-    exchange(shards, &mut outs, now);
+    bitts_broker::restore(shards, &mut outs, recovered, placement, now).map_err(|shadow| {
+        let what = format!("a shadow of thing {:?} cannot be read", shadow.thing);
+        StoreError::Missing { place: JOURNAL.to_owned(), what }
+    })?;
     for (number, (shard, out)) in (0_u8..).zip(shards.iter_mut().zip(&mut outs)) {
         let durable = out.batches.last().map(|batch| batch.lsn);
         restart.submit(ShardId(number), now, out);
         shard.handle(now, Input::Durable(durable.unwrap_or(Lsn(0))), out);
     }
     Ok(())
-}
-
-/// A shadow goes to the shard that owns its thing.
-fn restore_shadow(
-    shard: &mut Shard,
-    now: Now,
-    (thing, name, state): (&str, Option<&str>, Bytes),
-) -> Result<(), StoreError> {
-    let id = ShadowId::new(thing, name).ok();
-    let outcome = id.map(|id| shard.restore_shadow(now, &id, state));
-    if let Some(Ok(())) = outcome {
-        return Ok(());
-    }
-    let what = format!("a shadow of thing {thing:?} cannot be read");
-    Err(StoreError::Missing { place: JOURNAL.to_owned(), what })
-}
-
-/// Takes parcels to where they go, until there are none.
-fn exchange(shards: &mut [Shard], outs: &mut [Outbox], now: Now) {
-    loop {
-        let mut parcels = Vec::new();
-        for (from, out) in (0_u8..).zip(outs.iter_mut()) {
-            parcels.extend(out.parcels.drain(..).map(|(to, parcel)| (ShardId(from), to, parcel)));
-        }
-        if parcels.is_empty() {
-            return;
-        }
-        for (from, to, parcel) in parcels {
-            let at = usize::from(to.0);
-            if let (Some(shard), Some(out)) = (shards.get_mut(at), outs.get_mut(at)) {
-                shard.handle(now, Input::Parcel { from, parcel }, out);
-            }
-        }
-    }
 }
