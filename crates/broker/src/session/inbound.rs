@@ -23,31 +23,44 @@ use crate::time::Now;
 /// What a session must remember of its client's publishing.
 #[derive(Debug, Default)]
 pub(crate) struct Inbound {
-    /// QoS 2 identifiers whose exchange is not over, and whether it began on this connection.
-    received: BTreeMap<u16, bool>,
+    /// QoS 2 identifiers whose exchange is not over.
+    received: BTreeMap<u16, Received>,
+}
+
+/// A QoS 2 exchange that the client began.
+#[derive(Clone, Copy, Debug)]
+struct Received {
+    /// On this connection.
+    is_of_connection: bool,
+    /// The log knows of it. Of a request to the server it does not: a client that never heard of
+    /// its PUBREC asks again after a crash.
+    is_logged: bool,
 }
 
 impl Inbound {
-    /// Identifiers whose exchange is not over.
+    /// Identifiers whose exchange is not over, as the log knows them.
     pub(crate) fn identifiers(&self) -> BTreeSet<u16> {
-        self.received.keys().copied().collect()
+        let logged = self.received.iter().filter(|(_, held)| held.is_logged);
+        logged.map(|(packet_id, _)| *packet_id).collect()
     }
 
     /// An exchange that a process before this one knew of.
     pub(crate) fn restore(&mut self, packet_id: u16) {
-        self.received.insert(packet_id, false);
+        let held = Received { is_of_connection: false, is_logged: true };
+        self.received.insert(packet_id, held);
     }
 
     /// What is open is of an earlier connection from now on.
     pub(crate) fn connection_ended(&mut self) {
-        self.received.values_mut().for_each(|is_of_connection| *is_of_connection = false);
+        self.received.values_mut().for_each(|held| held.is_of_connection = false);
     }
 }
 
 impl Session {
     /// The client began a QoS 2 exchange.
-    fn open_received(&mut self, packet_id: PacketId) {
-        self.inbound.get_or_insert_default().received.insert(packet_id.number(), true);
+    fn open_received(&mut self, packet_id: PacketId, is_logged: bool) {
+        let held = Received { is_of_connection: true, is_logged };
+        self.inbound.get_or_insert_default().received.insert(packet_id.number(), held);
         if let Some(connection) = &mut self.connection {
             connection.received += 1;
         }
@@ -56,7 +69,9 @@ impl Session {
     /// The client ended one; `false` if there was none.
     fn close_received(&mut self, packet_id: PacketId) -> bool {
         let held = self.inbound.as_mut().and_then(|held| held.received.remove(&packet_id.number()));
-        if let (Some(true), Some(connection)) = (held, &mut self.connection) {
+        if held.is_some_and(|held| held.is_of_connection)
+            && let Some(connection) = &mut self.connection
+        {
             connection.received = connection.received.saturating_sub(1);
         }
         held.is_some()
@@ -197,7 +212,7 @@ impl Shard {
             templates: Default::default(),
         };
         if let (QoS::Two, Some(packet_id)) = (publish.qos, publish.packet_id) {
-            session.open_received(packet_id);
+            session.open_received(packet_id, true);
             if session.is_persistent() {
                 transit.received = Some((Arc::clone(&session.client_id), packet_id.number()));
             }
@@ -285,7 +300,7 @@ impl Shard {
     ) {
         if let Some(asked) = parse_request_topic(topic) {
             if let (QoS::Two, Some(packet_id)) = (publish.qos, publish.packet_id) {
-                self.session(index).open_received(packet_id);
+                self.session(index).open_received(packet_id, false);
             }
             self.ask_shadow(now, index, asked, publish, out);
             return;
@@ -299,7 +314,7 @@ impl Shard {
         self.answer_publish(index, publish, reason, None, out);
         if let (QoS::Two, Some(id), ReasonCode::Success) = (publish.qos, publish.packet_id, reason)
         {
-            self.session(index).open_received(id);
+            self.session(index).open_received(id, false);
         }
     }
 

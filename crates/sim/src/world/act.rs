@@ -185,8 +185,7 @@ impl World {
         let wanted = self.choose_request();
         let sent = Sent {
             topic: wanted.topic(),
-            // FIXME: QoS 2 too, once the log tells that a request's identifier is in use.
-            qos: self.workload.below(2) as u8,
+            qos: self.workload.below(3) as u8,
             retain: false,
             is_empty: false,
             publisher: Publisher::Client(client),
