@@ -84,9 +84,25 @@ impl Shard {
         out.entries.push(Entry { slot, lsn, message: transit.park(), received, others, keeper });
     }
 
+    /// Logs a message that is not routed, for its QoS 2 identifier; `others` are to take it as
+    /// mail. Says at which position it is durable; none where a crash ends the exchange anyway.
+    pub(crate) fn log_received(
+        &mut self,
+        transit: &mut Transit<'_>,
+        others: ShardSet,
+        out: &mut Outbox,
+    ) -> Option<Lsn> {
+        transit.received.as_ref()?;
+        self.log(transit, others, None, out);
+        Some(self.lsn)
+    }
+
     /// A message from another shard, which saw to everything but our sessions and groups.
     pub(crate) fn on_message(&mut self, now: Now, message: &Arc<Message>, out: &mut Outbox) {
         self.take(message.log, false, out);
+        if self.take_request(now, message, out) {
+            return;
+        }
         let mut transit = Transit::parked(message);
         let mut matches = std::mem::take(&mut self.matches);
         self.router.find(&message.topic, &mut matches);

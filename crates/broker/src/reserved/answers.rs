@@ -28,6 +28,8 @@ pub(crate) struct Waiting {
 /// How the answer ends.
 #[derive(Debug)]
 pub(crate) enum Then {
+    /// Nobody waits: that the request is in the log was answered.
+    Nothing,
     /// Whoever asked is told, on their shard.
     Tell(Asker),
     /// A command is answered.
@@ -39,7 +41,7 @@ impl Waiting {
         let messages = self.messages.iter().map(|it| it.topic.len() + it.payload.len());
         let body = match &self.then {
             Then::Reply(_, Reply::Shadow(body)) => body.len(),
-            Then::Reply(..) | Then::Tell(_) => 0,
+            Then::Reply(..) | Then::Tell(_) | Then::Nothing => 0,
         };
         size_of::<Self>() + body + messages.sum::<usize>()
     }
@@ -100,6 +102,7 @@ impl Shard {
             self.publish_new(now, message, out);
         }
         match waiting.then {
+            Then::Nothing => {}
             Then::Reply(reply, answer) => out.replies.push((reply, answer)),
             Then::Tell(asker) => {
                 let shard = match asker {

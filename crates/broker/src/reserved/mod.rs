@@ -4,23 +4,26 @@
 //! A request goes to the shard that owns the thing ([`shadows`]). What the service publishes about
 //! it waits until the change is durable ([`answers`]), and so does the acknowledgement of the
 //! request ([`held`]), behind which the connection's later ones wait in order [MQTT-4.6.0-2].
+//! One at QoS 2 that a crash must not repeat is a message of the log ([`Shard::take_request`]).
 //! Contract `device-shadow.md` §2.
 
 pub(crate) mod answers;
 pub(crate) mod held;
 pub(crate) mod shadows;
 
-use bitts_aws::shadow::{Rejection, ShadowError, ShadowId, ShadowOperation};
+use bitts_aws::shadow::{Rejection, ShadowError, ShadowId, ShadowOperation, parse_request_topic};
 use bitts_mqtt::{Ack, Packet, ProtocolVersion, Publish, QoS, ReasonCode};
 use bytes::Bytes;
 
 use crate::command::Reply;
 use crate::input::ReplyId;
+use crate::message::Message;
 use crate::outbox::{Outbox, Parcel, SessionRef};
 use crate::rates::{AccountRate, NameRate};
 use crate::shard::Shard;
-use crate::slot::ShardId;
+use crate::slot::{ShardId, Slot};
 use crate::time::Now;
+use crate::timers::Reminder;
 
 use answers::Answers;
 use shadows::Shadows;
@@ -93,7 +96,7 @@ impl Shard {
         let is_too_many = held.in_flight() >= in_flight_max;
         held.ask(number, acknowledgement(publish, version));
         self.reserved.next_number += 1;
-        let request = ShadowRequest { id, operation, payload: self.bounded(publish.payload) };
+        let request = ShadowRequest { id, operation, payload: self.copied(publish.payload) };
         if is_too_many {
             let error = ShadowError::TooManyRequests;
             let rejection = Rejection::unread(error, &request.payload, &self.limits.shadow());
@@ -121,15 +124,46 @@ impl Shard {
             return;
         }
         let owner = self.placement.owner_of(id.thing());
-        let request = Box::new(ShadowRequest { id, operation, payload: self.bounded(payload) });
+        let request = Box::new(ShadowRequest { id, operation, payload: self.copied(payload) });
         let asker = Asker::Publish { shard: self.id, reply };
         self.tell(now, owner, Parcel::Shadow { request, asker }, out);
     }
 
+    /// Carries out a request that is a message of the log; `false` where the message is none.
+    /// Messages of other kinds have no such topic, and nobody waits for it.
+    pub(crate) fn take_request(&mut self, now: Now, message: &Message, out: &mut Outbox) -> bool {
+        let Some((id, operation)) = parse_request_topic(&message.topic) else { return false };
+        let request = ShadowRequest { id, operation, payload: message.payload.clone() };
+        self.on_shadow_request(now, &request, None, out);
+        true
+    }
+
+    /// The same for a message that shards of a process before this one had not taken: by the
+    /// thing's owner, if the shard that ran its slot is one of those.
+    pub(crate) fn restore_request(
+        &mut self,
+        now: Now,
+        message: &Message,
+        slots: &impl Fn(Slot) -> bool,
+        out: &mut Outbox,
+    ) -> bool {
+        let Some((id, _)) = parse_request_topic(&message.topic) else { return false };
+        let slot = self.placement.slot_of(id.thing());
+        if self.placement.shard_of(slot) == self.id && slots(slot) {
+            self.take_request(now, message, out);
+            // Nobody may hear of it before this process goes on, and then all of it is durable.
+            self.timers.remind(now.moment, Reminder::Answers);
+        }
+        true
+    }
+
     /// Enough of a payload to tell that it is too large.
-    fn bounded(&self, payload: &[u8]) -> Bytes {
-        let bytes_max = self.limits.shadow().request_bytes_max + 1;
-        Bytes::copy_from_slice(payload.get(..bytes_max).unwrap_or(payload))
+    pub(crate) fn bounded<'a>(&self, payload: &'a [u8]) -> &'a [u8] {
+        payload.get(..=self.limits.shadow().request_bytes_max).unwrap_or(payload)
+    }
+
+    fn copied(&self, payload: &[u8]) -> Bytes {
+        Bytes::copy_from_slice(self.bounded(payload))
     }
 
     /// A request was carried out: whoever waits is told.

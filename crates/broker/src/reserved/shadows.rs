@@ -124,15 +124,15 @@ impl From<Updated> for Accepted {
 }
 
 impl Shard {
-    /// A request that somebody published, on the shard that owns the thing.
+    /// A request that somebody published, on the shard that owns the thing; whoever waits for it.
     pub(crate) fn on_shadow_request(
         &mut self,
         now: Now,
         request: &ShadowRequest,
-        asker: Asker,
+        asker: Option<Asker>,
         out: &mut Outbox,
     ) {
-        let then = Then::Tell(asker);
+        let then = asker.map_or(Then::Nothing, Then::Tell);
         // The request was counted as it was published.
         let waiting = match self.carry_out(now, request, PUBLISHES_OF_A_SHADOW_UPDATE - 1) {
             Ok(accepted) => {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bitts_aws::shadow::parse_request_topic;
+use bitts_aws::shadow::{ShadowId, ShadowOperation, parse_request_topic};
 use bitts_mqtt::{Ack, Packet, PacketId, Publish, QoS, ReasonCode};
 
 use crate::outbox::Outbox;
@@ -17,50 +17,37 @@ use crate::session::Session;
 use crate::session::alias::InboundAliases;
 use crate::session::outbound::Transit;
 use crate::shard::Shard;
-use crate::slot::NameKey;
+use crate::slot::{NameKey, ShardSet};
 use crate::time::Now;
 
 /// What a session must remember of its client's publishing.
 #[derive(Debug, Default)]
 pub(crate) struct Inbound {
-    /// QoS 2 identifiers whose exchange is not over.
-    received: BTreeMap<u16, Received>,
-}
-
-/// A QoS 2 exchange that the client began.
-#[derive(Clone, Copy, Debug)]
-struct Received {
-    /// On this connection.
-    is_of_connection: bool,
-    /// The log knows of it. Of a request to the server it does not: a client that never heard of
-    /// its PUBREC asks again after a crash.
-    is_logged: bool,
+    /// QoS 2 identifiers whose exchange is not over, and whether it began on this connection.
+    received: BTreeMap<u16, bool>,
 }
 
 impl Inbound {
-    /// Identifiers whose exchange is not over, as the log knows them.
+    /// Identifiers whose exchange is not over.
     pub(crate) fn identifiers(&self) -> BTreeSet<u16> {
-        let logged = self.received.iter().filter(|(_, held)| held.is_logged);
-        logged.map(|(packet_id, _)| *packet_id).collect()
+        self.received.keys().copied().collect()
     }
 
     /// An exchange that a process before this one knew of.
     pub(crate) fn restore(&mut self, packet_id: u16) {
-        let held = Received { is_of_connection: false, is_logged: true };
-        self.received.insert(packet_id, held);
+        self.received.insert(packet_id, false);
     }
 
     /// What is open is of an earlier connection from now on.
     pub(crate) fn connection_ended(&mut self) {
-        self.received.values_mut().for_each(|held| held.is_of_connection = false);
+        self.received.values_mut().for_each(|is_of_connection| *is_of_connection = false);
     }
 }
 
 impl Session {
     /// The client began a QoS 2 exchange.
-    fn open_received(&mut self, packet_id: PacketId, is_logged: bool) {
-        let held = Received { is_of_connection: true, is_logged };
-        self.inbound.get_or_insert_default().received.insert(packet_id.number(), held);
+    fn open_received(&mut self, packet_id: PacketId) {
+        self.inbound.get_or_insert_default().received.insert(packet_id.number(), true);
         if let Some(connection) = &mut self.connection {
             connection.received += 1;
         }
@@ -69,9 +56,7 @@ impl Session {
     /// The client ended one; `false` if there was none.
     fn close_received(&mut self, packet_id: PacketId) -> bool {
         let held = self.inbound.as_mut().and_then(|held| held.received.remove(&packet_id.number()));
-        if held.is_some_and(|held| held.is_of_connection)
-            && let Some(connection) = &mut self.connection
-        {
+        if let (Some(true), Some(connection)) = (held, &mut self.connection) {
             connection.received = connection.received.saturating_sub(1);
         }
         held.is_some()
@@ -191,18 +176,43 @@ impl Shard {
         let mut properties = std::mem::take(&mut self.scratch);
         properties.clear();
         publish.properties.encode_forwarded(&mut properties);
+        let mut transit = self.entering(now, index, (topic, topic_key), publish);
+        transit.properties = &properties;
+        let published = self.publish(now, &mut transit, out);
+        self.scratch = properties;
+        let is_nobody = !published.matched && self.profile.says_nobody();
+        let reason =
+            if is_nobody { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success };
+        self.answer_publish(index, publish, reason, published.gate, out);
+    }
+
+    /// A message of a client as it enters, without properties. At QoS 2 this begins the exchange of
+    /// its identifier, which is durable with it where the session outlives its connection.
+    fn entering<'a>(
+        &mut self,
+        now: Now,
+        index: u32,
+        (topic, topic_key): (&'a str, Option<NameKey>),
+        publish: &Publish<'a>,
+    ) -> Transit<'a> {
         let expiry = self.profile.message_expiry(publish.properties.message_expiry_interval);
         let session = self.session(index);
-        let mut transit = Transit {
+        let mut received = None;
+        if let (QoS::Two, Some(packet_id)) = (publish.qos, publish.packet_id) {
+            session.open_received(packet_id);
+            let client_id = session.is_persistent().then(|| Arc::clone(&session.client_id));
+            received = client_id.map(|client_id| (client_id, packet_id.number()));
+        }
+        Transit {
             topic,
             payload: publish.payload,
-            properties: &properties,
+            properties: &[],
             qos: publish.qos,
             retain: publish.retain,
             publisher: session.key,
             expires_at: expiry.map(|seconds| now.moment.plus_seconds(u64::from(seconds))),
             accepted_unix_ms: now.unix_ms,
-            received: None,
+            received,
             gate: Lsn::default(),
             log: None,
             handed: 0,
@@ -210,19 +220,7 @@ impl Shard {
             topic_key,
             payload_at: None,
             templates: Default::default(),
-        };
-        if let (QoS::Two, Some(packet_id)) = (publish.qos, publish.packet_id) {
-            session.open_received(packet_id, true);
-            if session.is_persistent() {
-                transit.received = Some((Arc::clone(&session.client_id), packet_id.number()));
-            }
         }
-        let published = self.publish(now, &mut transit, out);
-        self.scratch = properties;
-        let is_nobody = !published.matched && self.profile.says_nobody();
-        let reason =
-            if is_nobody { ReasonCode::NoMatchingSubscribers } else { ReasonCode::Success };
-        self.answer_publish(index, publish, reason, published.gate, out);
     }
 
     /// The topic an alias stands for, where the packet names none [MQTT-3.3.2-8..12].
@@ -298,11 +296,16 @@ impl Shard {
         publish: &Publish<'_>,
         out: &mut Outbox,
     ) {
+        let is_exactly_once = publish.qos == QoS::Two;
         if let Some(asked) = parse_request_topic(topic) {
-            if let (QoS::Two, Some(packet_id)) = (publish.qos, publish.packet_id) {
-                self.session(index).open_received(packet_id, false);
+            if !is_exactly_once {
+                self.ask_shadow(now, index, asked, publish, out);
+            } else if self.has_no_disk_for_request(index, publish) {
+                self.stats.drop_one(Dropped::DiskFull);
+                self.answer_publish(index, publish, ReasonCode::QuotaExceeded, None, out);
+            } else {
+                self.ask_shadow_once(now, index, (topic, asked), publish, out);
             }
-            self.ask_shadow(now, index, asked, publish, out);
             return;
         }
         let is_taken = self.take_reserved(topic);
@@ -311,11 +314,50 @@ impl Shard {
             return;
         }
         let reason = if is_taken { ReasonCode::Success } else { ReasonCode::NotAuthorized };
-        self.answer_publish(index, publish, reason, None, out);
-        if let (QoS::Two, Some(id), ReasonCode::Success) = (publish.qos, publish.packet_id, reason)
-        {
-            self.session(index).open_received(id, false);
+        let mut gate = None;
+        if is_taken && is_exactly_once {
+            // Nobody gets it: what is kept is its identifier.
+            let mut transit = self.entering(now, index, (topic, None), publish);
+            (transit.payload, transit.retain) = (&[], false);
+            gate = self.log_received(&mut transit, ShardSet::EMPTY, out);
         }
+        self.answer_publish(index, publish, reason, gate, out);
+    }
+
+    /// Whether a request would have to be kept although the disk is full. 3.1.1 cannot be told so,
+    /// and what is sent again may have been accepted before.
+    fn has_no_disk_for_request(&mut self, index: u32, publish: &Publish<'_>) -> bool {
+        let is_disk_full = self.is_disk_full;
+        let session = self.session(index);
+        is_disk_full && !publish.dup && session.is_mqtt5() && session.is_persistent()
+    }
+
+    /// A request to a shadow at QoS 2. Where the session outlives its connection, PUBREC waits
+    /// until the request is in the log with its identifier, from where the thing's owner takes it
+    /// as mail: a crash neither forgets nor repeats it.
+    fn ask_shadow_once(
+        &mut self,
+        now: Now,
+        index: u32,
+        (topic, asked): (&str, (ShadowId, ShadowOperation)),
+        publish: &Publish<'_>,
+        out: &mut Outbox,
+    ) {
+        let owner = self.placement.owner_of(asked.0.thing());
+        let mut transit = self.entering(now, index, (topic, None), publish);
+        (transit.payload, transit.retain) = (self.bounded(publish.payload), false);
+        let others = ShardSet::only(owner).without(self.id);
+        let Some(gate) = self.log_received(&mut transit, others, out) else {
+            self.ask_shadow(now, index, asked, publish, out);
+            return;
+        };
+        let message = transit.park();
+        if others.is_empty() {
+            self.take_request(now, &message, out);
+        } else {
+            out.push_message(others, message);
+        }
+        self.answer_publish(index, publish, ReasonCode::Success, Some(gate), out);
     }
 
     /// PUBACK or PUBREC; 3.1.1 knows only the positive one [MQTT3-3.3.5-2].

@@ -130,6 +130,10 @@ impl Shard {
         slots: &impl Fn(Slot) -> bool,
         out: &mut Outbox,
     ) {
+        if self.restore_request(now, message, slots, out) {
+            self.seal(out);
+            return;
+        }
         let mut matches: Matches = std::mem::take(&mut self.matches);
         self.router.find(&message.topic, &mut matches);
         let sessions = &self.sessions;

@@ -58,7 +58,9 @@ impl Shard {
             Parcel::Joined { session, group, packet_id, accepted } => {
                 self.on_joined(session, &group, packet_id, accepted, out);
             }
-            Parcel::Shadow { request, asker } => self.on_shadow_request(now, &request, asker, out),
+            Parcel::Shadow { request, asker } => {
+                self.on_shadow_request(now, &request, Some(asker), out);
+            }
             Parcel::Answered { asker } => self.on_answered(asker, out),
             Parcel::AnswersDue => self.on_answers_due(now, out),
             Parcel::Leave { group, session } => self.on_leave(&group, session),
