@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use bitts_aws::shadow::ShadowId;
+use bitts_aws::shadow::{ShadowId, parse_request_topic};
 
 use crate::input::Input;
 use crate::outbox::Outbox;
-use crate::recover::Recovered;
+use crate::recover::{Recovered, Untaken};
 use crate::shard::Shard;
 use crate::slot::{Placement, ShardId, Slot};
 use crate::time::Now;
@@ -61,7 +61,11 @@ pub fn restore(
             shard.restore_parked(&group, parked, out);
         }
     }
-    for untaken in &recovered.untaken {
+    // What is published about a request comes behind what was about earlier ones.
+    let is_request = |it: &Untaken| parse_request_topic(&it.message.topic).is_some();
+    let (requests, messages): (Vec<_>, Vec<_>) =
+        recovered.untaken.into_iter().partition(is_request);
+    for untaken in messages.iter().chain(&requests) {
         if untaken.to_retain
             && let Some((shard, out)) = owner(shards, outs, placement, &untaken.message.topic)
         {
@@ -87,20 +91,27 @@ fn owner<'a>(
     shards.get_mut(at).zip(outs.get_mut(at))
 }
 
-/// Takes parcels to where they go, until there are none.
+/// Takes mail to where it goes, until there is none. Nothing of it waits for the store: all that
+/// comes of a restart is durable at once.
 fn exchange(shards: &mut [Shard], outs: &mut [Outbox], now: Now) {
     loop {
-        let mut parcels = Vec::new();
+        let mut mail = Vec::new();
         for (from, out) in (0_u8..).zip(outs.iter_mut()) {
-            parcels.extend(out.parcels.drain(..).map(|(to, parcel)| (ShardId(from), to, parcel)));
+            let parcel = |(to, parcel)| (to, Input::Parcel { from: ShardId(from), parcel });
+            mail.extend(out.parcels.drain(..).map(parcel));
+            mail.extend(out.gated_parcels.drain(..).map(|(_, to, it)| parcel((to, it))));
+            let gated = out.gated_messages.drain(..).map(|(_, to, message)| (to, message));
+            for (to, message) in out.messages.drain(..).chain(gated) {
+                mail.extend(to.iter().map(|to| (to, Input::Message(Arc::clone(&message)))));
+            }
         }
-        if parcels.is_empty() {
+        if mail.is_empty() {
             return;
         }
-        for (from, to, parcel) in parcels {
+        for (to, input) in mail {
             let at = usize::from(to.0);
             if let Some((shard, out)) = shards.get_mut(at).zip(outs.get_mut(at)) {
-                shard.handle(now, Input::Parcel { from, parcel }, out);
+                shard.handle(now, input, out);
             }
         }
     }

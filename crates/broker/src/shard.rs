@@ -293,7 +293,6 @@ impl Shard {
                 Reminder::Confirmation(conn, packet_id) => {
                     self.confirmation_is_late(conn, packet_id, out);
                 }
-                Reminder::Answers => self.on_answers_due(now, out),
                 Reminder::Shadows => self.forget_shadows(now),
                 Reminder::Disconnects => self.forget_disconnects(now.moment),
             }

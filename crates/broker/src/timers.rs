@@ -21,8 +21,6 @@ pub(crate) enum Reminder {
     Group(u32),
     /// The confirmation of a direct message, by connection and Packet Identifier.
     Confirmation(ConnId, u16),
-    /// Answers of shadows that a restart owes.
-    Answers,
     /// The shadow that was deleted first.
     Shadows,
     /// The oldest remembered disconnect.

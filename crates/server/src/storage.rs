@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 
 use bitts_broker::record::SavedSession;
 use bitts_broker::recover::Recovered;
-use bitts_broker::{Input, Lsn, Now, Outbox, PageId, Placement, SessionRef, Shard, ShardId};
+use bitts_broker::{Now, Outbox, PageId, Placement, SessionRef, Shard, ShardId};
 use bitts_store::disk::{OsDisk, OsReader};
 use bitts_store::{
     Committer, JournalStore, MemoryStore, Notice, Opened, PageIndex, Restart, Store, StoreError,
@@ -281,10 +281,6 @@ fn restore(
         let what = format!("a shadow of thing {:?} cannot be read", shadow.thing);
         StoreError::Missing { place: JOURNAL.to_owned(), what }
     })?;
-    for (number, (shard, out)) in (0_u8..).zip(shards.iter_mut().zip(&mut outs)) {
-        let durable = out.batches.last().map(|batch| batch.lsn);
-        restart.submit(ShardId(number), now, out);
-        shard.handle(now, Input::Durable(durable.unwrap_or(Lsn(0))), out);
-    }
+    restart.submit(now, shards, &mut outs);
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! A request at QoS 2 is carried out once, whatever a crash falls upon: it is in the log with its
-//! Packet Identifier, and the thing's owner takes it from there.
+//! Packet Identifier, and the thing's owner takes it from there. What is published about a change
+//! is durable with it.
 
 mod device;
 
@@ -10,6 +11,9 @@ use bitts_sim::machine::{Durability, Link, Machine, Options, Step};
 use bitts_sim::packet::{self, Kind, Packet, Property, Value, Version};
 
 use device::{Device, http, settle_but_for_the_disk};
+
+/// Who is told, on one shard and another.
+const WATCHERS: [&str; 3] = ["watcher-0", "watcher-1", "watcher-2"];
 
 const UPDATE: &[u8] = br#"{"state":{"reported":{"a":1}}}"#;
 
@@ -172,10 +176,38 @@ impl World {
             asked,
             deaths: 0,
         };
+        world.watch();
         world.send(&persistent("asker"));
         world.machine.settle();
         world.read();
         world
+    }
+
+    /// Sessions that are told of every change, and fetch that when all is over.
+    fn watch(&mut self) {
+        for watcher in WATCHERS {
+            let mut device = Device::connect(&mut self.machine, watcher, Version::V5, 3_600);
+            device.subscribe(&mut self.machine, &["$aws/things/+/shadow/update/accepted"]);
+            device.hang_up(&mut self.machine);
+        }
+    }
+
+    /// The versions that a watcher is told of, by thing, as they come.
+    fn told(&mut self, watcher: &str) -> BTreeMap<String, Vec<u64>> {
+        let mut device = Device::connect(&mut self.machine, "reader", Version::V5, 0);
+        device.link = self.machine.connect();
+        device.send(&mut self.machine, &persistent(watcher));
+        let mut told: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+        loop {
+            let messages = device.messages(&mut self.machine);
+            if messages.is_empty() {
+                return told;
+            }
+            for (topic, body) in messages {
+                let thing = topic.split('/').nth(2).expect("a thing").to_owned();
+                told.entry(thing).or_default().push(body["version"].as_u64().expect("a version"));
+            }
+        }
     }
 
     fn send(&mut self, packet: &Packet) {
@@ -302,16 +334,23 @@ impl World {
             self.die();
             self.machine.settle();
         }
-        for (thing, asked) in std::mem::take(&mut self.asked) {
-            let done = version(&mut self.machine, &thing);
-            assert_eq!(done, asked, "seed {seed}: {thing} is changed {done} times of {asked}");
+        for (thing, asked) in &self.asked {
+            let done = version(&mut self.machine, thing);
+            assert_eq!(done, *asked, "seed {seed}: {thing} is changed {done} times of {asked}");
+        }
+        let asked: BTreeMap<String, Vec<u64>> = std::mem::take(&mut self.asked)
+            .into_iter()
+            .map(|(thing, asked)| (thing, (1..=asked).collect()))
+            .collect();
+        for watcher in WATCHERS {
+            assert_eq!(self.told(watcher), asked, "seed {seed}: {watcher}");
         }
         assert_eq!(self.machine.take_faults(), [] as [String; 0], "seed {seed}");
     }
 }
 
-/// D1, D2: nothing acknowledged is lost, and nothing is carried out twice. A failure names its
-/// seed.
+/// D1, D2: nothing acknowledged is lost, and nothing is carried out twice; of what is carried out
+/// everybody is told. A failure names its seed.
 #[test]
 fn a_request_is_carried_out_once_whenever_the_process_dies() {
     let mut deaths = 0;

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use bitts_broker::record::{encode, encode_restart};
+use bitts_broker::record::{Batch, Entry, Taken, encode, encode_restart};
 use bitts_broker::recover::{Recovered, Recovery};
-use bitts_broker::{Now, Outbox, PageId, ShardId};
+use bitts_broker::{Input, Now, Outbox, PageId, Shard, ShardId};
 
 use crate::commit::{put_unit, units};
 use crate::disk::Disk;
@@ -66,15 +66,32 @@ impl Restart {
         Self { shards, body }
     }
 
-    /// Takes what became durable of a shard out of its outbox.
-    pub fn submit(&mut self, shard: ShardId, now: Now, out: &mut Outbox) {
-        if out.batches.is_empty() && out.entries.is_empty() {
+    /// Takes what is to become durable of the shards out of their outboxes, and tells them that it
+    /// is. Messages come first: a record may name one of another shard.
+    pub fn submit(&mut self, now: Now, shards: &mut [Shard], outs: &mut [Outbox]) {
+        for (number, out) in (0_u8..).zip(outs.iter()) {
+            self.put(ShardId(number), now, (&[], &[], &out.entries));
+        }
+        for (number, (shard, out)) in (0_u8..).zip(shards.iter_mut().zip(outs)) {
+            self.put(ShardId(number), now, (&out.taken, &out.batches, &[]));
+            let entries = out.entries.drain(..).map(|entry| entry.lsn);
+            let durable = out.batches.drain(..).map(|batch| batch.lsn).chain(entries).max();
+            out.taken.clear();
+            shard.handle(now, Input::Durable(durable.unwrap_or_default()), out);
+        }
+    }
+
+    fn put(
+        &mut self,
+        shard: ShardId,
+        now: Now,
+        (taken, batches, entries): (&[Taken], &[Batch], &[Entry]),
+    ) {
+        if taken.is_empty() && batches.is_empty() && entries.is_empty() {
             return;
         }
         let mut unit = Vec::new();
-        encode(shard, now, &[], &out.batches, &out.entries, &mut unit);
-        out.batches.clear();
-        out.entries.clear();
+        encode(shard, now, taken, batches, entries, &mut unit);
         put_unit(&mut self.body, &unit);
     }
 

@@ -1,4 +1,4 @@
-//! Answers that wait until what they tell is durable, in the order of the changes.
+//! Who asked is told when what the answer tells is durable, in the order of the changes.
 //!
 //! Nothing that shows a change leaves before its record is on the disk, and no answer overtakes an
 //! earlier one: what a get shows may be an update that is still to be written.
@@ -8,50 +8,37 @@ use std::collections::VecDeque;
 use super::Asker;
 use crate::command::Reply;
 use crate::input::ReplyId;
-use crate::message::NewMessage;
 use crate::outbox::{Outbox, Parcel};
 use crate::record::Lsn;
 use crate::shard::Shard;
 use crate::time::Now;
 
-/// An answer.
+/// Who is told, and what.
 #[derive(Debug)]
-pub(crate) struct Waiting {
-    /// The position that must be durable; none where nothing was changed.
-    pub(crate) gate: Option<Lsn>,
-    /// What is published.
-    pub(crate) messages: Vec<NewMessage>,
-    /// What happens then.
-    pub(crate) then: Then,
-}
-
-/// How the answer ends.
-#[derive(Debug)]
-pub(crate) enum Then {
-    /// Nobody waits: that the request is in the log was answered.
-    Nothing,
-    /// Whoever asked is told, on their shard.
+pub(crate) enum Answer {
+    /// Whoever published the request hears, on their shard, that it is carried out.
     Tell(Asker),
     /// A command is answered.
     Reply(ReplyId, Reply),
 }
 
-impl Waiting {
+impl Answer {
     fn bytes(&self) -> usize {
-        let messages = self.messages.iter().map(|it| it.topic.len() + it.payload.len());
-        let body = match &self.then {
-            Then::Reply(_, Reply::Shadow(body)) => body.len(),
-            Then::Reply(..) | Then::Tell(_) | Then::Nothing => 0,
+        let body = match self {
+            Self::Reply(_, Reply::Shadow(body)) => body.len(),
+            Self::Reply(..) | Self::Tell(_) => 0,
         };
-        size_of::<Self>() + body + messages.sum::<usize>()
+        size_of::<Self>() + body
     }
 }
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Answers {
-    waiting: VecDeque<(Lsn, Waiting)>,
+    waiting: VecDeque<(Lsn, Answer)>,
     bytes: usize,
+    /// The position of the last change of a shadow.
+    changed: Lsn,
 }
 
 impl Answers {
@@ -60,26 +47,36 @@ impl Answers {
         self.bytes
     }
 
-    fn pop(&mut self, durable: Lsn) -> Option<Waiting> {
-        self.waiting.front().filter(|(gate, _)| *gate <= durable)?;
-        let (_, waiting) = self.waiting.pop_front()?;
-        self.bytes -= waiting.bytes();
-        Some(waiting)
+    /// The position that must be durable before anybody hears of what was just done: that of its
+    /// change, or of the last one before it.
+    pub(crate) fn gate(&mut self, change: Option<Lsn>) -> Lsn {
+        self.changed = change.unwrap_or(self.changed);
+        self.changed
+    }
+
+    fn pop(&mut self, durable: Lsn) -> Option<Answer> {
+        let (_, answer) = self.waiting.pop_front_if(|(gate, _)| *gate <= durable)?;
+        self.bytes -= answer.bytes();
+        Some(answer)
     }
 }
 
 impl Shard {
-    /// Gives an answer, or lets it wait for the store and for those before it.
-    pub(crate) fn answer_when_durable(&mut self, now: Now, waiting: Waiting, out: &mut Outbox) {
-        let answers = &mut self.reserved.answers;
-        let before = answers.waiting.back().map(|(gate, _)| *gate);
-        match waiting.gate.or(before) {
-            Some(gate) => {
-                answers.bytes += waiting.bytes();
-                answers.waiting.push_back((gate, waiting));
-            }
-            None => self.give(now, waiting, out),
+    /// Gives an answer, or lets it wait for the store.
+    pub(crate) fn answer_when_durable(
+        &mut self,
+        now: Now,
+        gate: Lsn,
+        answer: Answer,
+        out: &mut Outbox,
+    ) {
+        if gate <= self.gates.durable {
+            self.give(now, answer, out);
+            return;
         }
+        let answers = &mut self.reserved.answers;
+        answers.bytes += answer.bytes();
+        answers.waiting.push_back((gate, answer));
     }
 
     /// The store wrote something: what waited for it is given in a turn of its own.
@@ -92,19 +89,15 @@ impl Shard {
 
     /// Gives the answers whose changes are durable.
     pub(crate) fn on_answers_due(&mut self, now: Now, out: &mut Outbox) {
-        while let Some(waiting) = self.reserved.answers.pop(self.gates.durable) {
-            self.give(now, waiting, out);
+        while let Some(answer) = self.reserved.answers.pop(self.gates.durable) {
+            self.give(now, answer, out);
         }
     }
 
-    fn give(&mut self, now: Now, waiting: Waiting, out: &mut Outbox) {
-        for message in &waiting.messages {
-            self.publish_new(now, message, out);
-        }
-        match waiting.then {
-            Then::Nothing => {}
-            Then::Reply(reply, answer) => out.replies.push((reply, answer)),
-            Then::Tell(asker) => {
+    fn give(&mut self, now: Now, answer: Answer, out: &mut Outbox) {
+        match answer {
+            Answer::Reply(reply, answer) => out.replies.push((reply, answer)),
+            Answer::Tell(asker) => {
                 let shard = match asker {
                     Asker::Client { session, .. } => session.shard,
                     Asker::Publish { shard, .. } => shard,

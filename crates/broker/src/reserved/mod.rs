@@ -2,8 +2,9 @@
 //! done.
 //!
 //! A request goes to the shard that owns the thing ([`shadows`]). What the service publishes about
-//! it waits until the change is durable ([`answers`]), and so does the acknowledgement of the
-//! request ([`held`]), behind which the connection's later ones wait in order [MQTT-4.6.0-2].
+//! it is of one batch with the change and reaches nobody before that is durable. The answer to
+//! whoever asked waits likewise ([`answers`]), and with it the acknowledgement of the request
+//! ([`held`]), behind which the connection's later ones wait in order [MQTT-4.6.0-2].
 //! One at QoS 2 that a crash must not repeat is a message of the log ([`Shard::take_request`]).
 //! Contract `device-shadow.md` §2.
 
@@ -20,10 +21,10 @@ use crate::input::ReplyId;
 use crate::message::Message;
 use crate::outbox::{Outbox, Parcel, SessionRef};
 use crate::rates::{AccountRate, NameRate};
+use crate::record::Lsn;
 use crate::shard::Shard;
 use crate::slot::{ShardId, Slot};
 use crate::time::Now;
-use crate::timers::Reminder;
 
 use answers::Answers;
 use shadows::Shadows;
@@ -100,7 +101,7 @@ impl Shard {
         if is_too_many {
             let error = ShadowError::TooManyRequests;
             let rejection = Rejection::unread(error, &request.payload, &self.limits.shadow());
-            self.publish_rejection(now, &request, &rejection, out);
+            self.publish_rejection(now, &request, &rejection, Lsn::default(), out);
             self.on_client_answered(index, number, out);
             return;
         }
@@ -151,8 +152,6 @@ impl Shard {
         let slot = self.placement.slot_of(id.thing());
         if self.placement.shard_of(slot) == self.id && slots(slot) {
             self.take_request(now, message, out);
-            // Nobody may hear of it before this process goes on, and then all of it is durable.
-            self.timers.remind(now.moment, Reminder::Answers);
         }
         true
     }

@@ -15,7 +15,7 @@ use bitts_aws::shadow::{
 use bitts_mqtt::QoS;
 use bytes::Bytes;
 
-use super::answers::{Then, Waiting};
+use super::answers::Answer;
 use super::{Asker, ShadowRequest};
 use crate::command::Reply;
 use crate::input::ReplyId;
@@ -106,20 +106,20 @@ struct Accepted {
     body: Vec<u8>,
     delta: Option<Vec<u8>>,
     documents: Option<Vec<u8>>,
-    /// The position of the change.
-    gate: Option<Lsn>,
+    /// The position of the change, where there was one.
+    change: Option<Lsn>,
 }
 
 impl Accepted {
     fn read(body: Vec<u8>) -> Self {
-        Self { body, delta: None, documents: None, gate: None }
+        Self { body, delta: None, documents: None, change: None }
     }
 }
 
 impl From<Updated> for Accepted {
     fn from(updated: Updated) -> Self {
         let Updated { accepted: body, delta, documents, .. } = updated;
-        Self { body, delta, documents: Some(documents), gate: None }
+        Self { body, delta, documents: Some(documents), change: None }
     }
 }
 
@@ -132,19 +132,16 @@ impl Shard {
         asker: Option<Asker>,
         out: &mut Outbox,
     ) {
-        let then = asker.map_or(Then::Nothing, Then::Tell);
         // The request was counted as it was published.
-        let waiting = match self.carry_out(now, request, PUBLISHES_OF_A_SHADOW_UPDATE - 1) {
-            Ok(accepted) => {
-                let messages = self.messages(request, &accepted, true);
-                Waiting { gate: accepted.gate, messages, then }
-            }
-            Err(rejection) => {
-                let messages = self.rejection_message(request, &rejection).into_iter().collect();
-                Waiting { gate: None, messages, then }
-            }
-        };
-        self.answer_when_durable(now, waiting, out);
+        let outcome = self.carry_out(now, request, PUBLISHES_OF_A_SHADOW_UPDATE - 1);
+        let gate = self.reserved.answers.gate(outcome.as_ref().ok().and_then(|it| it.change));
+        match outcome {
+            Ok(accepted) => self.publish_accepted(now, request, &accepted, gate, out),
+            Err(rejection) => self.publish_rejection(now, request, &rejection, gate, out),
+        }
+        if let Some(asker) = asker {
+            self.answer_when_durable(now, gate, Answer::Tell(asker), out);
+        }
     }
 
     /// GetThingShadow, UpdateThingShadow and DeleteThingShadow. What is refused publishes nothing,
@@ -160,19 +157,18 @@ impl Shard {
             // Only an update has a body.
             request.payload = Bytes::new();
         }
-        let waiting = match self.carry_out(now, &request, PUBLISHES_OF_A_SHADOW_UPDATE) {
+        let outcome = self.carry_out(now, &request, PUBLISHES_OF_A_SHADOW_UPDATE);
+        let gate = self.reserved.answers.gate(outcome.as_ref().ok().and_then(|it| it.change));
+        let answer = match outcome {
             Ok(accepted) => {
-                let is_update = request.operation == ShadowOperation::Update;
-                let messages = self.messages(&request, &accepted, is_update);
-                let then = Then::Reply(reply, Reply::Shadow(accepted.body));
-                Waiting { gate: accepted.gate, messages, then }
+                if request.operation == ShadowOperation::Update {
+                    self.publish_accepted(now, &request, &accepted, gate, out);
+                }
+                Reply::Shadow(accepted.body)
             }
-            Err(rejection) => {
-                let then = Then::Reply(reply, Reply::ShadowRejected(rejection));
-                Waiting { gate: None, messages: Vec::new(), then }
-            }
+            Err(rejection) => Reply::ShadowRejected(rejection),
         };
-        self.answer_when_durable(now, waiting, out);
+        self.answer_when_durable(now, gate, Answer::Reply(reply, answer), out);
     }
 
     /// ListNamedShadowsForThing: a deleted shadow is none, and neither is the classic one (S-27).
@@ -185,8 +181,8 @@ impl Shard {
     ) {
         let names = self.reserved.shadows.names(&asked.thing_name, asked.after.as_deref());
         let page: NamedShadowPage = asked.page(names, now.unix_ms / 1_000);
-        let then = Then::Reply(reply, Reply::NamedShadows(page));
-        self.answer_when_durable(now, Waiting { gate: None, messages: Vec::new(), then }, out);
+        let (gate, answer) = (self.reserved.answers.gate(None), Reply::NamedShadows(page));
+        self.answer_when_durable(now, gate, Answer::Reply(reply, answer), out);
     }
 
     /// `publishes`: what an update counts as besides what was counted already.
@@ -227,7 +223,7 @@ impl Shard {
             return Err(refused(ShadowError::TooManyRequests));
         }
         let forget_at = if is_update { None } else { Some(self.forget_later(now, id)) };
-        accepted.gate = Some(self.keep_shadow(id, state, forget_at));
+        accepted.change = Some(self.keep_shadow(id, state, forget_at));
         Ok(accepted)
     }
 
@@ -287,34 +283,26 @@ impl Shard {
         }
     }
 
-    /// What the service publishes about an accepted request, where somebody wants it.
-    fn messages(
-        &self,
+    /// Publishes what the service says about an accepted request: of one batch with the change, so
+    /// that a crash takes both or neither, and for nobody before `gate`.
+    fn publish_accepted(
+        &mut self,
+        now: Now,
         request: &ShadowRequest,
         accepted: &Accepted,
-        is_published: bool,
-    ) -> Vec<NewMessage> {
-        if !is_published {
-            return Vec::new();
-        }
-        [
+        gate: Lsn,
+        out: &mut Outbox,
+    ) {
+        let answers = [
             (ShadowAnswer::Delta, accepted.delta.as_ref()),
             (ShadowAnswer::Documents, accepted.documents.as_ref()),
             (ShadowAnswer::Accepted(request.operation), Some(&accepted.body)),
-        ]
-        .into_iter()
-        .filter_map(|(answer, body)| self.message(&request.id, answer, body?))
-        .collect()
-    }
-
-    fn rejection_message(
-        &mut self,
-        request: &ShadowRequest,
-        rejection: &Rejection,
-    ) -> Option<NewMessage> {
-        *self.stats.denied.entry("shadow").or_default() += 1;
-        let answer = ShadowAnswer::Rejected(request.operation);
-        self.message(&request.id, answer, &rejection.body(&request.id))
+        ];
+        for (answer, body) in answers {
+            if let Some(body) = body {
+                self.publish_answer(now, answer_topic(&request.id, answer), body, gate, out);
+            }
+        }
     }
 
     pub(crate) fn publish_rejection(
@@ -322,25 +310,33 @@ impl Shard {
         now: Now,
         request: &ShadowRequest,
         rejection: &Rejection,
+        gate: Lsn,
         out: &mut Outbox,
     ) {
-        if let Some(message) = self.rejection_message(request, rejection) {
-            self.publish_new(now, &message, out);
-        }
+        *self.stats.denied.entry("shadow").or_default() += 1;
+        let topic = answer_topic(&request.id, ShadowAnswer::Rejected(request.operation));
+        self.publish_answer(now, topic, &rejection.body(&request.id), gate, out);
     }
 
-    fn message(&self, id: &ShadowId, answer: ShadowAnswer, body: &[u8]) -> Option<NewMessage> {
-        let topic = answer_topic(id, answer);
+    fn publish_answer(
+        &mut self,
+        now: Now,
+        topic: String,
+        body: &[u8],
+        gate: Lsn,
+        out: &mut Outbox,
+    ) {
         if self.interest.shards_for(&topic).is_empty() {
-            return None;
+            return;
         }
-        Some(NewMessage {
+        let message = NewMessage {
             topic,
             payload: Bytes::copy_from_slice(body),
             qos: QoS::One,
             retain: false,
             properties: Vec::new(),
             message_expiry_interval: None,
-        })
+        };
+        self.publish_new_from(now, &message, gate, out);
     }
 }

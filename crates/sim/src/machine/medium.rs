@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bitts_broker::{Input, Lsn, Moment, Outbox, PageId, Placement, ShardId, restore};
+use bitts_broker::{Input, Moment, Outbox, PageId, Placement, ShardId, restore};
 use bitts_store::{
     Committer, JournalStore, MemoryDisk, Notice, PageIndex, Restart, StoreError, Submissions,
     recover,
@@ -94,11 +94,7 @@ impl Machine {
             StoreError::Missing { place, what }
         })?;
         let mut restart = Restart::new(shards);
-        for (number, (shard, out)) in (0..shards).zip(restored.iter_mut().zip(&mut outs)) {
-            let durable = out.batches.last().map_or(Lsn(0), |batch| batch.lsn);
-            restart.submit(ShardId(number), now, out);
-            shard.handle(now, Input::Durable(durable), out);
-        }
+        restart.submit(now, &mut restored, &mut outs);
         let journal = restart.begin(opened, 7, true)?;
         let pages = journal.page_index();
         for shard in &mut restored {
