@@ -5,9 +5,10 @@
 //! says nothing, for the checkpoint that follows tells of it again. What a shard accepted and
 //! another had not taken from its inbox is given to it again by [`Shard::restore_message`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bitts_mqtt::QoS;
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashSet};
@@ -57,9 +58,14 @@ pub struct Recovery {
     mailed: BTreeMap<LogId, Mailed>,
     /// Who took how much of whose log: for sessions, and to retain.
     taken: BTreeMap<(ShardId, ShardId, bool), u64>,
+    /// What members of groups were given since the last sweep but one, newest last.
+    given: [Given; 2],
     units: usize,
     unknown: u64,
 }
+
+/// Messages by the group that chose a member for them.
+type Given = HashSet<(Arc<str>, LogId), FixedState>;
 
 /// A message that some shards of the process that died had not taken.
 #[derive(Clone, Debug)]
@@ -117,6 +123,7 @@ impl Recovery {
             log: HashMap::with_hasher(FixedState::with_seed(now.unix_ms)),
             mailed: BTreeMap::new(),
             taken: BTreeMap::new(),
+            given: [(); 2].map(|()| HashSet::with_hasher(FixedState::with_seed(now.unix_ms))),
             units: 0,
             unknown: 0,
         }
@@ -142,32 +149,50 @@ impl Recovery {
         self.units = 0;
         let taken = &self.taken;
         self.mailed.retain(|log, mailed| untaken(taken, *log, mailed).is_some());
+        self.forget_given();
         self.log.retain(|_, held| held.is_kept || Arc::strong_count(&held.message) > 1);
+    }
+
+    /// A group does not keep what a member was given. The one may be written a little after the
+    /// other, so that what was given is remembered for a while.
+    fn forget_given(&mut self) {
+        for (group, messages) in &mut self.parked {
+            messages.retain(|_, message| {
+                let given = message.log.map(|log| (Arc::clone(group), log));
+                given.is_none_or(|given| !self.given.iter().any(|held| held.contains(&given)))
+            });
+        }
+        self.parked.retain(|_, messages| !messages.is_empty());
+        self.given.rotate_left(1);
+        self.given[1].clear();
+    }
+
+    /// The session ended; a group may give to another member what it was given at QoS 1.
+    fn take_back(&mut self, session: SavedSession) {
+        for owed in session.owed.into_iter().filter(|owed| owed.qos == QoS::One) {
+            if let (Some(group), Some(log)) = (owed.group, owed.message.and_then(|it| it.log)) {
+                let given = (group, log);
+                for held in &mut self.given {
+                    held.remove(&given);
+                }
+            }
+        }
     }
 
     /// The state as of the last unit.
     #[must_use]
-    pub fn finish(self) -> Recovered {
+    pub fn finish(mut self) -> Recovered {
+        self.forget_given();
         let mailed = self.mailed.iter();
         let untaken = mailed.filter_map(|(log, held)| untaken(&self.taken, *log, held)).collect();
-        // A member has it, and the group had not heard so.
-        let owed = self.sessions.values().flat_map(|session| &session.owed);
-        let given: BTreeSet<(Arc<str>, LogId)> = owed
-            .filter_map(|owed| {
-                Some((Arc::clone(owed.group.as_ref()?), owed.message.as_ref()?.log?))
-            })
-            .collect();
-        let not_given = |(group, messages): (Arc<str>, BTreeMap<u64, Arc<Message>>)| {
-            let is_given = |message: &Message| {
-                message.log.is_some_and(|log| given.contains(&(Arc::clone(&group), log)))
-            };
-            let messages = messages.into_iter().filter(|(_, message)| !is_given(message)).collect();
-            (group, messages)
-        };
         Recovered {
             sessions: self.sessions.into_values().collect(),
             retained: self.retained.into_values().collect(),
-            parked: self.parked.into_iter().map(not_given).collect(),
+            parked: self
+                .parked
+                .into_iter()
+                .map(|(group, messages)| (group, messages.into_iter().collect()))
+                .collect(),
             shadows: self
                 .shadows
                 .into_iter()
@@ -185,7 +210,9 @@ impl Recovery {
     fn record(&mut self, record: Record) {
         match record {
             Record::SessionEnded { client_id } => {
-                self.sessions.remove(&client_id);
+                if let Some(session) = self.sessions.remove(&client_id) {
+                    self.take_back(session);
+                }
             }
             Record::Gone(gone) => {
                 self.gone.insert(Arc::clone(&gone.client_id), *gone);
@@ -231,13 +258,13 @@ impl Recovery {
                 }
             }
             Record::SessionAttached { .. } => self.attach(record),
+            Record::Owed { client_id, owed } => self.owe(&client_id, owed),
             Record::SessionDetached { ref client_id, .. }
             | Record::Principal { ref client_id, .. }
             | Record::WillDone { ref client_id, .. }
             | Record::Subscribed { ref client_id, .. }
             | Record::Unsubscribed { ref client_id, .. }
             | Record::ReceivedReleased { ref client_id, .. }
-            | Record::Owed { ref client_id, .. }
             | Record::Unpaged { ref client_id, .. }
             | Record::Sent { ref client_id, .. }
             | Record::Released { ref client_id, .. }
@@ -246,6 +273,18 @@ impl Recovery {
                 None => self.unknown += 1,
             },
         }
+    }
+
+    fn owe(&mut self, client_id: &Arc<str>, owed: SavedOwed) {
+        let Some(session) = self.sessions.get_mut(client_id) else {
+            self.unknown += 1;
+            return;
+        };
+        let log = owed.message.as_ref().and_then(|it| it.log);
+        if let (Some(group), Some(log)) = (&owed.group, log) {
+            self.given[1].insert((Arc::clone(group), log));
+        }
+        session.owe(owed);
     }
 
     fn attach(&mut self, record: Record) {
@@ -408,7 +447,6 @@ impl SavedSession {
             Record::ReceivedReleased { packet_id, .. } => {
                 self.received.remove(&packet_id);
             }
-            Record::Owed { owed, .. } => self.owe(owed),
             Record::Unpaged { page, .. } => self.pages.retain(|held| held.id != page),
             Record::Sent { number, packet_id, .. } => {
                 if let Ok(at) = self.find_owed(number)
@@ -431,6 +469,7 @@ impl SavedSession {
                 }
             }
             Record::SessionAttached { .. }
+            | Record::Owed { .. }
             | Record::SessionEnded { .. }
             | Record::Paged { .. }
             | Record::Gone(_)
