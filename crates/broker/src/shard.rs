@@ -12,6 +12,7 @@ use bitts_mqtt::Packet;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use slab::Slab;
+use smallvec::smallvec;
 
 use crate::checkpoint::{self, Checkpoint};
 use crate::direct::Confirmations;
@@ -353,9 +354,11 @@ impl Shard {
         }
         for (slot, record) in self.pending.drain(..) {
             let mut of_input = out.batches.iter_mut().rev().take_while(|b| b.lsn == self.lsn);
-            match of_input.find(|batch| batch.slot == slot) {
-                Some(batch) => batch.records.push(record),
-                None => out.batches.push(Batch { slot, lsn: self.lsn, records: vec![record] }),
+            if let Some(batch) = of_input.find(|batch| batch.slot == slot) {
+                batch.records.push(record);
+            } else {
+                let (lsn, records) = (self.lsn, smallvec![record]);
+                out.batches.push(Batch { slot, lsn, records });
             }
         }
         self.lsn = Lsn(self.lsn.0 + 1);

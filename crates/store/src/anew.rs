@@ -76,10 +76,10 @@ impl<D: Disk> Anew<D> {
             return;
         }
         let records = std::mem::take(&mut self.records);
-        let batch = Batch { slot: Slot(0), lsn: Lsn(1), records };
+        let batch = Batch { slot: Slot(0), lsn: Lsn(1), records: records.into() };
         let mut unit = Vec::new();
         encode(ShardId(0), self.now, &[], std::slice::from_ref(&batch), &[], &mut unit);
-        self.records = batch.records;
+        self.records = batch.records.into_vec();
         self.records.clear();
         put_unit(&mut self.frame, &unit);
     }

@@ -32,6 +32,9 @@ pub trait Disk: ReadAt {
     /// The names of all files, in no order.
     fn names(&mut self) -> io::Result<Vec<String>>;
 
+    /// Bytes of a file.
+    fn len(&mut self, name: &str) -> io::Result<u64>;
+
     /// All of a file.
     fn read(&mut self, name: &str) -> io::Result<Vec<u8>>;
 
@@ -175,6 +178,10 @@ impl Disk for OsDisk {
             }
         }
         Ok(names)
+    }
+
+    fn len(&mut self, name: &str) -> io::Result<u64> {
+        Ok(fs::metadata(self.path.join(name))?.len())
     }
 
     fn read(&mut self, name: &str) -> io::Result<Vec<u8>> {

@@ -15,8 +15,10 @@ use crate::disk::Disk;
 use crate::error::{SYNC, StoreError};
 use crate::pages::{PageIndex, Pages};
 use crate::segment::{
-    BadHeader, FORMAT, FRAME_BYTES, Frame, HEADER_BYTES, Header, proves_synced, seal,
+    BadHeader, END, FORMAT, FRAME_BYTES, Frame, HEADER_BYTES, Header, is_end, proves_synced, seal,
+    torn_bytes,
 };
+use crate::spares::{Spare, Spares};
 
 /// Bytes after which a segment is full, and that are reserved for it: one in 64 of the disk, within
 /// these. The last frame may go beyond.
@@ -31,8 +33,10 @@ const SPACE_EVERY_BYTES: u64 = 256 << 10;
 const IDENTITY: &str = "identity";
 const PREFIX: &str = "journal-";
 const UNFINISHED: &str = ".tmp";
-/// Room for one more segment when there is no other.
-const SPARE: &str = "spare";
+/// Bytes behind the end of a segment that are written together, so that frames do not make it grow.
+const AHEAD_BYTES: u64 = 256 << 10;
+/// Frames from this size on make it grow: what that costs is little beside them.
+const AHEAD_OF_BYTES: u64 = 64 << 10;
 
 /// Where a journal was cut because its end was torn.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -52,7 +56,7 @@ pub struct Opened<D> {
     /// Absent in a directory that is new.
     identity: Option<u128>,
     has_identity_file: bool,
-    has_spare: bool,
+    spares: Spares,
     segments: Vec<Segment>,
     next: u64,
     unfinished: Vec<String>,
@@ -84,7 +88,10 @@ pub struct Journal<D> {
     /// Everything before this frame is on stable storage.
     synced: u64,
     segment_bytes: u64,
-    has_spare: bool,
+    /// Bytes of the last segment's file that were written, by whatever segment.
+    filled: u64,
+    spares: Spares,
+    written: u64,
     pages: Pages,
     /// Pages that nothing needs once everything appended is on stable storage.
     freed: Vec<PageId>,
@@ -156,12 +163,13 @@ impl<D: Disk> Opened<D> {
             return Err(StoreError::Missing { place: disk.place(""), what });
         }
         let pages = Pages::open(&mut disk, &names)?;
+        let spares = Spares::open(&mut disk, &names)?;
         let mut opened = Self {
             disk,
             pages,
             identity,
             has_identity_file,
-            has_spare: names.iter().any(|name| name == SPARE),
+            spares,
             segments: Vec::new(),
             next: 1,
             unfinished,
@@ -204,12 +212,14 @@ impl<D: Disk> Opened<D> {
         let mut at = HEADER_BYTES;
         while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
             let Some(frame) = Frame::parse(rest).filter(|frame| frame.number == next) else {
-                if !is_last || proves_synced(rest) {
+                if !is_last || proves_synced(rest, next) {
                     return Err(damaged(at, "not a frame"));
                 }
-                let place = self.disk.place(name);
-                let (after, cut) = (next - 1, rest.len() as u64);
-                self.torn = Some(Torn { place, bytes: cut, after });
+                if !is_end(rest) {
+                    let place = self.disk.place(name);
+                    let (after, cut) = (next - 1, torn_bytes(rest));
+                    self.torn = Some(Torn { place, bytes: cut, after });
+                }
                 break;
             };
             apply(header.shards, frame).map_err(|what| damaged(at, what))?;
@@ -230,7 +240,7 @@ impl<D: Disk> Opened<D> {
         identity: u128,
         shards: u8,
         is_synced: bool,
-        body: &mut [u8],
+        body: &mut Vec<u8>,
     ) -> Result<Journal<D>, StoreError> {
         // The process that wrote the end may have died before it was synced, and had reserved more.
         if let Some(Segment { name, bytes, .. }) = self.segments.last() {
@@ -257,7 +267,9 @@ impl<D: Disk> Opened<D> {
             next: self.next,
             synced: self.next,
             segment_bytes: 0,
-            has_spare: self.has_spare,
+            filled: 0,
+            spares: self.spares,
+            written: 0,
             pages: self.pages,
             freed: Vec::new(),
             unlooked_bytes: 0,
@@ -329,12 +341,12 @@ impl<D: Disk> Journal<D> {
     /// Whether only the reserve is left of the disk.
     #[must_use]
     pub fn is_low_on_space(&self) -> bool {
-        self.free_bytes < self.reserve_bytes || !self.has_spare
+        self.free_bytes < self.reserve_bytes || self.spares.is_empty()
     }
 
     /// Appends a frame: `body` begins with [`FRAME_BYTES`] of room for its header. After an error
     /// that is about space the same frame may be tried again.
-    pub fn append(&mut self, body: &mut [u8]) -> Result<(), StoreError> {
+    pub fn append(&mut self, body: &mut Vec<u8>) -> Result<(), StoreError> {
         if self.unlooked_bytes >= SPACE_EVERY_BYTES {
             self.look_at_space()?;
         }
@@ -343,56 +355,82 @@ impl<D: Disk> Journal<D> {
         }
         seal(body, self.next, self.synced == self.next && self.is_synced);
         let Some(last) = self.segments.last_mut() else { return Ok(()) };
-        self.disk
-            .write(&last.name, last.bytes, body)
-            .map_err(failed(&self.disk, &last.name, "write"))?;
-        last.bytes += body.len() as u64;
-        self.unlooked_bytes += body.len() as u64;
+        let len = body.len();
+        body.extend_from_slice(&END);
+        let outcome = self.disk.write(&last.name, last.bytes, body);
+        body.truncate(len);
+        outcome.map_err(failed(&self.disk, &last.name, "write"))?;
+        last.bytes += len as u64;
+        self.unlooked_bytes += len as u64;
+        self.written += len as u64;
         self.next += 1;
+        self.fill_ahead(len as u64)
+    }
+
+    /// Writes behind the end before frames do, in place of what they would add to the file.
+    fn fill_ahead(&mut self, frame_bytes: u64) -> Result<(), StoreError> {
+        let Some(last) = self.segments.last() else { return Ok(()) };
+        let from = last.bytes + END.len() as u64;
+        if from <= self.filled {
+            return Ok(());
+        }
+        self.filled = from;
+        let to = (from + AHEAD_BYTES).min(self.segment_bytes);
+        if frame_bytes >= AHEAD_OF_BYTES || to <= from || self.is_low_on_space() {
+            return Ok(());
+        }
+        let zeros = vec![0; (to - from) as usize];
+        let written = self.disk.write(&last.name, from, &zeros);
+        match written.map_err(failed(&self.disk, &last.name, "write")) {
+            Err(error) if !error.is_no_space() => return Err(error),
+            Err(_) => {}
+            Ok(()) => {
+                self.filled = to;
+                self.written += to - from;
+            }
+        }
         Ok(())
+    }
+
+    /// Bytes written into segments since this process began.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.written
     }
 
     /// Looks how much may still be written.
     pub fn look_at_space(&mut self) -> Result<(), StoreError> {
-        let (free, all) = self.disk.space().map_err(failed(&self.disk, "", "look at"))?;
-        self.free_bytes = free;
+        let (_, all) = self.disk.space().map_err(failed(&self.disk, "", "look at"))?;
         self.reserve_bytes = RESERVE_BYTES.min(all / 100);
         let (least, most) = SEGMENT_BYTES;
         self.segment_bytes = (all / 64).clamp(least, most);
         self.unlooked_bytes = 0;
         let needed = self.reserve_bytes + 2 * self.segment_bytes;
-        if !self.has_spare && free > needed {
-            self.has_spare = self.make_spare()?;
+        self.free_bytes = self.spares.give_back(&mut self.disk, needed)?;
+        if self.spares.is_empty() && self.free_bytes > needed {
+            self.spares.make(&mut self.disk, self.segment_bytes)?;
         }
         Ok(())
     }
 
-    /// Sets room aside; `false` where there is none.
-    fn make_spare(&mut self) -> Result<bool, StoreError> {
-        let (disk, bytes) = (&mut self.disk, self.segment_bytes);
-        match disk.create(SPARE).and_then(|()| disk.reserve(SPARE, bytes)) {
-            Ok(()) => Ok(true),
-            Err(error) => {
-                let error = failed(disk, SPARE, "create")(error);
-                if error.is_no_space() { Ok(false) } else { Err(error) }
+    /// A file for the next segment: one that was used before, or a new one with room reserved, or
+    /// the last spare one where there is no other room.
+    fn next_file(&mut self, name: &str) -> Result<Spare, StoreError> {
+        if let Some(spare) = self.spares.take() {
+            return Ok(spare);
+        }
+        let name = format!("{name}{UNFINISHED}");
+        let disk = &mut self.disk;
+        let created = disk.create(&name).map_err(failed(disk, &name, "create"));
+        let reserved = disk.reserve(&name, self.segment_bytes);
+        let reserved = reserved.map_err(failed(disk, &name, "reserve"));
+        match created.and(reserved) {
+            // Where there is none at all, what fits is written all the same.
+            Err(error) if error.is_no_space() => {
+                let last = self.spares.take_last();
+                Ok(last.unwrap_or(Spare { name, written: 0 }))
             }
-        }
-    }
-
-    /// Reserves room for a segment, at the cost of the spare one where there is no other.
-    fn reserve(&mut self, name: &str) -> Result<(), StoreError> {
-        let (disk, bytes) = (&mut self.disk, self.segment_bytes);
-        let mut outcome = disk.reserve(name, bytes).map_err(failed(disk, name, "reserve"));
-        if outcome.as_ref().err().is_some_and(StoreError::is_no_space)
-            && std::mem::take(&mut self.has_spare)
-        {
-            disk.remove(SPARE).map_err(failed(disk, SPARE, "remove"))?;
-            outcome = disk.reserve(name, bytes).map_err(failed(disk, name, "reserve"));
-        }
-        match outcome {
-            // What fits is written all the same.
-            Err(error) if error.is_no_space() => Ok(()),
-            outcome => outcome,
+            outcome => outcome.map(|()| Spare { name, written: 0 }),
         }
     }
 
@@ -411,17 +449,22 @@ impl<D: Disk> Journal<D> {
     /// Goes on in a new segment, with what was appended before on stable storage: of a segment that
     /// is not the last nothing may be missing.
     pub fn rotate(&mut self) -> Result<(), StoreError> {
-        if self.synced != self.next {
-            self.sync_always()?;
+        if self.segments.last().is_some_and(|last| last.first == self.next) {
+            return Ok(());
         }
         // Nothing more is written there: what is reserved beyond its end is free.
         if let Some(Segment { name, bytes, .. }) = self.segments.last() {
             self.disk.truncate(name, *bytes).map_err(failed(&self.disk, name, "truncate"))?;
         }
+        self.sync_always()?;
         let name = name_of(self.next);
         let header = Header { identity: self.identity, first: self.next, shards: self.shards };
-        make(&mut self.disk, &name, &header)?;
-        self.reserve(&name)?;
+        let file = self.next_file(&name)?;
+        let mut bytes = header.bytes().to_vec();
+        bytes.extend_from_slice(&END);
+        make_of(&mut self.disk, &file.name, &name, &bytes)?;
+        self.filled = file.written.max(bytes.len() as u64);
+        self.written += bytes.len() as u64;
         let bytes = HEADER_BYTES as u64;
         self.segments.push(Segment { name, first: self.next, bytes });
         Ok(())
@@ -466,14 +509,13 @@ impl<D: Disk> Journal<D> {
         self.pages.bytes()
     }
 
-    /// Removes segments that end before a frame.
+    /// Gives up segments that end before a frame.
     pub fn drop_before(&mut self, number: u64) -> Result<(), StoreError> {
-        while let [first, second, ..] = &self.segments[..]
+        while let [_, second, ..] = &self.segments[..]
             && second.first <= number
         {
-            let name = first.name.clone();
-            self.disk.remove(&name).map_err(failed(&self.disk, &name, "remove"))?;
-            self.segments.remove(0);
+            let first = self.segments.remove(0);
+            self.spares.keep(&mut self.disk, (&first.name, first.bytes), self.segment_bytes)?;
         }
         self.disk.sync_directory().map_err(failed(&self.disk, "", SYNC))
     }
@@ -483,9 +525,14 @@ impl<D: Disk> Journal<D> {
 pub(crate) fn make(disk: &mut impl Disk, name: &str, header: &Header) -> Result<(), StoreError> {
     let unfinished = format!("{name}{UNFINISHED}");
     disk.create(&unfinished).map_err(failed(disk, &unfinished, "create"))?;
-    disk.write(&unfinished, 0, &header.bytes()).map_err(failed(disk, &unfinished, "write"))?;
-    disk.sync(&unfinished).map_err(failed(disk, &unfinished, SYNC))?;
-    disk.rename(&unfinished, name).map_err(failed(disk, name, "rename"))?;
+    make_of(disk, &unfinished, name, &header.bytes())
+}
+
+/// The same of a file that has another name.
+fn make_of(disk: &mut impl Disk, file: &str, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+    disk.write(file, 0, bytes).map_err(failed(disk, file, "write"))?;
+    disk.sync(file).map_err(failed(disk, file, SYNC))?;
+    disk.rename(file, name).map_err(failed(disk, name, "rename"))?;
     disk.sync_directory().map_err(failed(disk, name, SYNC))
 }
 

@@ -15,6 +15,7 @@ mod open;
 mod pages;
 mod repair;
 pub mod segment;
+mod spares;
 
 use bitts_broker::{Lsn, Now, Outbox};
 
@@ -87,8 +88,8 @@ mod tests {
     fn memory_is_durable_at_once_and_says_so_once() {
         let (mut store, mut out) = (MemoryStore::default(), Outbox::default());
         assert_eq!(store.poll(), None);
-        out.batches.push(Batch { slot: Slot(1), lsn: Lsn(1), records: vec![] });
-        out.batches.push(Batch { slot: Slot(2), lsn: Lsn(3), records: vec![] });
+        out.batches.push(Batch { slot: Slot(1), lsn: Lsn(1), records: Vec::new().into() });
+        out.batches.push(Batch { slot: Slot(2), lsn: Lsn(3), records: Vec::new().into() });
         store.submit(Now::default(), &mut out);
         assert!(out.batches.is_empty());
         assert_eq!(store.poll(), Some(StoreEvent::Durable(Lsn(3))));

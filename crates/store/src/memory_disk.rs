@@ -98,18 +98,21 @@ impl MemoryDisk {
         self.state().is_full = is_full;
     }
 
-    /// Changes a bit of the last file's end that was never synced, if there is one.
+    /// Changes a bit of the last segment that was never synced, if there is one.
     pub fn flip_unsynced(&self, bit: usize) {
         let mut state = self.state();
         let is_segment = |(name, _): &(&String, &usize)| name.starts_with("journal-");
         let Some((_, at)) = state.names.iter().rfind(is_segment) else { return };
         let at = *at;
         let Some(file) = state.files.get_mut(&at) else { return };
-        let stable = file.stable.len();
-        let unsynced = file.seen.get_mut(stable..).unwrap_or_default();
+        let stable = &file.stable;
+        let bytes = file.seen.iter_mut().enumerate();
+        let mut unsynced: Vec<_> =
+            bytes.filter(|(at, byte)| stable.get(*at) != Some(&**byte)).collect();
         let bits = unsynced.len() * 8;
-        if let Some(byte) = bits.checked_sub(1).and_then(|_| unsynced.get_mut(bit % bits / 8)) {
-            *byte ^= 1 << (bit % 8);
+        if let Some((_, byte)) = bits.checked_sub(1).and_then(|_| unsynced.get_mut(bit % bits / 8))
+        {
+            **byte ^= 1 << (bit % 8);
         }
     }
 
@@ -152,6 +155,10 @@ impl ReadAt for MemoryDisk {
 impl Disk for MemoryDisk {
     fn names(&mut self) -> io::Result<Vec<String>> {
         Ok(self.operate()?.names.keys().cloned().collect())
+    }
+
+    fn len(&mut self, name: &str) -> io::Result<u64> {
+        Ok(self.operate()?.file(name)?.seen.len() as u64)
     }
 
     fn read(&mut self, name: &str) -> io::Result<Vec<u8>> {

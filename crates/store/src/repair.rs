@@ -9,7 +9,7 @@ use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::journal::{failed, segments_of};
 use crate::pages::Pages;
-use crate::segment::{Frame, HEADER_BYTES, Header, next_frame};
+use crate::segment::{Frame, HEADER_BYTES, Header, is_end, next_frame, torn_bytes};
 
 /// A place of a journal that could not be read.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -38,10 +38,12 @@ pub fn salvage<D: Disk>(disk: &mut D, now: Now) -> Result<Salvaged, StoreError> 
     let mut recovery = Recovery::new(now);
     let mut salvaged = (None, Vec::new());
     let mut next = 0;
-    for name in segments_of(disk)? {
-        let place = disk.place(&name);
+    let names = segments_of(disk)?;
+    for name in &names {
+        let is_last = Some(name) == names.last();
+        let place = disk.place(name);
         let failed = |source| StoreError::Io { place: place.clone(), operation: "read", source };
-        let bytes = disk.read(&name).map_err(failed)?;
+        let bytes = disk.read(name).map_err(failed)?;
         let mut at = 0;
         if let Ok(header) = Header::parse(&bytes) {
             recovery.set_shards(header.shards);
@@ -50,14 +52,19 @@ pub fn salvage<D: Disk>(disk: &mut D, now: Now) -> Result<Salvaged, StoreError> 
         }
         while at < bytes.len() {
             let rest = bytes.get(at..).unwrap_or_default();
-            let skipped = next_frame(rest);
+            let here = Frame::parse(rest).map(|frame| (0, frame));
+            let found = here.or_else(|| next_frame(rest, next));
+            if found.is_none() && is_last && is_end(rest) {
+                break;
+            }
+            let skipped = found.map_or(rest.len(), |(skipped, _)| skipped);
             if skipped > 0 {
-                let (place, offset, bytes) = (place.clone(), at as u64, skipped as u64);
+                let gap = rest.get(..skipped).unwrap_or_default();
+                let (place, offset, bytes) = (place.clone(), at as u64, torn_bytes(gap).max(1));
                 salvaged.1.push(Damage { place, offset, bytes });
             }
-            at += skipped;
-            let Some(frame) = bytes.get(at..).and_then(Frame::parse) else { continue };
-            at += frame.len();
+            let Some((_, frame)) = found else { break };
+            at += skipped + frame.len();
             // One that was written before what is known is a copy.
             if frame.number < next {
                 continue;

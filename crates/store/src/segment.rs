@@ -3,6 +3,9 @@
 //! A frame is what was written and synced at once. It carries its length, its number, and a CRC32C
 //! over all of it, so that a reader knows a good one wherever it meets it. A segment is known by
 //! its own header, which is on stable storage before the segment has its name.
+//!
+//! Behind the last frame of the last segment stands [`END`], and behind that may be anything: the
+//! file may have been another segment. A frame of that one has a lower number.
 
 /// Version of this layout.
 pub const FORMAT: u16 = 1;
@@ -10,6 +13,9 @@ pub const FORMAT: u16 = 1;
 pub const HEADER_BYTES: usize = 64;
 /// Bytes of a frame's header.
 pub const FRAME_BYTES: usize = 24;
+
+/// Stands behind the last frame.
+pub const END: [u8; FRAME_BYTES] = [0; FRAME_BYTES];
 
 const SEGMENT_MAGIC: [u8; 8] = *b"BITTSJNL";
 const FRAME_MAGIC: [u8; 4] = *b"Bfrm";
@@ -136,36 +142,45 @@ fn number(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-/// How many bytes stand before the next good frame, or the end.
+/// Whether the last segment ends before these bytes as it should.
 #[must_use]
-pub fn next_frame(bytes: &[u8]) -> usize {
-    let mut at = 0;
-    while let Some(rest) = bytes.get(at..) {
-        if Frame::parse(rest).is_some() {
-            return at;
-        }
-        let behind = rest.get(1..).unwrap_or_default();
-        match behind.windows(4).position(|four| four == FRAME_MAGIC) {
-            Some(more) => at += 1 + more,
-            None => break,
-        }
-    }
-    bytes.len()
+pub fn is_end(bytes: &[u8]) -> bool {
+    bytes.iter().take(END.len()).all(|byte| *byte == 0)
+}
+
+/// Bytes of a write that was torn, as far as can be told: up to the last that is not zero.
+#[must_use]
+pub fn torn_bytes(bytes: &[u8]) -> u64 {
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
+}
+
+/// The next good frame from a number on that may stand anywhere, and where; others are left over
+/// from an earlier segment.
+#[must_use]
+pub fn next_frame(bytes: &[u8], from: u64) -> Option<(usize, Frame<'_>)> {
+    frames(bytes).find(|(_, frame)| frame.number >= from)
 }
 
 /// Whether any good frame behind a damaged place shows that what is damaged had been on stable
-/// storage.
+/// storage; it would have had this number.
 #[must_use]
-pub fn proves_synced(bytes: &[u8]) -> bool {
-    let mut rest = bytes;
-    while let Some(at) = rest.windows(4).position(|four| four == FRAME_MAGIC) {
-        let candidate = rest.get(at..).unwrap_or_default();
-        if Frame::parse(candidate).is_some_and(|frame| frame.after_sync) {
-            return true;
+pub fn proves_synced(bytes: &[u8], number: u64) -> bool {
+    frames(bytes).any(|(_, frame)| frame.number >= number && frame.after_sync)
+}
+
+/// Every good frame, wherever it begins.
+fn frames(bytes: &[u8]) -> impl Iterator<Item = (usize, Frame<'_>)> {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let rest = bytes.get(from..)?;
+            let at = from + rest.windows(4).position(|four| four == FRAME_MAGIC)?;
+            from = at + 1;
+            if let Some(frame) = bytes.get(at..).and_then(Frame::parse) {
+                return Some((at, frame));
+            }
         }
-        rest = candidate.get(1..).unwrap_or_default();
-    }
-    false
+    })
 }
 
 #[cfg(test)]
@@ -207,8 +222,13 @@ mod tests {
     #[test]
     fn a_frame_behind_damage_is_found() {
         let mut bytes = b"Bfrm and other garbage".to_vec();
-        assert!(!proves_synced(&bytes));
+        assert!(!proves_synced(&bytes, 7));
         bytes.extend(frame(b"hello"));
-        assert!(proves_synced(&bytes));
+        assert!(proves_synced(&bytes, 7) && !proves_synced(&bytes, 8));
+        assert_eq!(
+            next_frame(&bytes, 7).map(|(at, frame)| (at, frame.body)),
+            Some((22, &b"hello"[..]))
+        );
+        assert_eq!(next_frame(&bytes, 8), None);
     }
 }

@@ -75,7 +75,7 @@ fn live_on(
 
 fn submit(store: &mut JournalStore, number: u64, records: Vec<Record>) {
     let mut out = Outbox::default();
-    out.batches.push(Batch { slot: Slot(0), lsn: Lsn(number), records });
+    out.batches.push(Batch { slot: Slot(0), lsn: Lsn(number), records: records.into() });
     store.submit(Now::default(), &mut out);
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind;
 
+use bitts_store::disk::Disk;
 use bitts_store::segment::{FRAME_BYTES, Frame};
 use bitts_store::{Journal, MemoryDisk, Opened, StoreError};
 use proptest::prelude::*;
@@ -148,6 +149,39 @@ fn a_sync_that_had_no_space_is_final() {
     assert!(!journal.sync().expect_err("it fails").is_no_space());
 }
 
+/// What is left of an earlier segment in the file is not read again, whatever frame ends before it.
+#[test]
+fn a_segment_is_written_over_an_earlier_one() {
+    for count in 0..30 {
+        let disk = MemoryDisk::default();
+        let (mut journal, _) = begin(&disk).unwrap();
+        let write = |journal: &mut Journal<MemoryDisk>, numbers: core::ops::Range<usize>| {
+            let texts = numbers.map(|number| format!("{number} {}", "x".repeat(number * 31 % 700)));
+            let texts: Vec<_> = texts.collect();
+            for text in &texts {
+                journal.append(&mut body(text)).and_then(|()| journal.sync()).unwrap();
+            }
+            texts
+        };
+        write(&mut journal, 0..29);
+        journal.rotate().unwrap();
+        journal.drop_before(journal.next()).unwrap();
+        let files = disk.clone().names().unwrap();
+        let spares = files.iter().filter(|name| name.starts_with("spare"));
+        assert_eq!(spares.collect::<Vec<_>>(), ["spare", "spare-0000000000000001"]);
+        write(&mut journal, 0..1);
+        journal.rotate().unwrap();
+        journal.drop_before(journal.next()).unwrap();
+        let kept = write(&mut journal, 29..29 + count);
+        assert_eq!(files.len(), disk.clone().names().unwrap().len(), "no file is made");
+        drop(journal);
+        let (opened, texts) = open(&disk).unwrap();
+        assert_eq!((opened.torn, &texts), (None, &kept), "{count} frames");
+        let (_, texts) = begin(&disk).unwrap();
+        assert_eq!(texts, kept, "and not by the process after that");
+    }
+}
+
 #[test]
 fn segments_behind_a_checkpoint_go() {
     let disk = MemoryDisk::default();
@@ -187,9 +221,17 @@ proptest! {
         count in 1..20_usize,
         more in 1..4_usize,
         sectors in proptest::collection::vec(any::<bool>(), 64),
+        before in 0..20_usize,
     ) {
         let disk = MemoryDisk::default();
         let (mut journal, _) = begin(&disk).unwrap();
+        // The next segment but one is written over this one.
+        work(&mut journal, 0, before);
+        journal.rotate().unwrap();
+        journal.drop_before(journal.next()).unwrap();
+        work(&mut journal, 0, 1);
+        journal.rotate().unwrap();
+        journal.drop_before(journal.next()).unwrap();
         let promised = work(&mut journal, 0, count);
         for number in 0..more {
             let text = format!("unpromised {number} {}", "y".repeat(900));
@@ -214,15 +256,17 @@ proptest! {
         drop(journal);
         let mut hurt = disk.clone();
         let name = "journal-0000000000000001";
-        let mut bytes = bitts_store::disk::Disk::read(&mut hurt, name).unwrap();
-        let at = at.index(bytes.len());
+        let mut bytes = hurt.read(name).unwrap();
+        let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+        // Behind the end stands a mark of it, and then anything.
+        let at = at.index(end + 2 * FRAME_BYTES);
         bytes[at] ^= 1 << bit;
-        bitts_store::disk::Disk::write(&mut hurt, name, 0, &bytes).unwrap();
+        hurt.write(name, 0, &bytes).unwrap();
         match open(&disk) {
             Ok((opened, texts)) => {
-                prop_assert!(opened.torn.is_some());
+                prop_assert_eq!(opened.torn.is_some(), at < end + FRAME_BYTES);
                 prop_assert_eq!(&texts[..], &promised[..texts.len()]);
-                prop_assert!(texts.len() + 1 == promised.len());
+                prop_assert_eq!(texts.len() + usize::from(at < end), promised.len());
             }
             Err(StoreError::Damaged { .. }) => {}
             Err(other) => return Err(TestCaseError::fail(format!("{other}"))),

@@ -71,7 +71,7 @@ impl Written {
         self.lsn += 1;
         let mut out = Outbox { pages, ..Outbox::default() };
         out.freed.extend(freed.iter().map(|number| PageId::new(SHARD, *number)));
-        out.batches.push(Batch { slot: Slot(0), lsn: Lsn(self.lsn), records });
+        out.batches.push(Batch { slot: Slot(0), lsn: Lsn(self.lsn), records: records.into() });
         self.store.submit(NOW, &mut out);
         while self.committer.step(&|_, _| {})? {}
         Ok(())

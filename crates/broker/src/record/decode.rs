@@ -655,7 +655,7 @@ mod tests {
             others: ShardSet(5),
             keeper: Some(ShardId(3)),
         };
-        let batch = Batch { slot: Slot(1), lsn: Lsn(1), records: every_record() };
+        let batch = Batch { slot: Slot(1), lsn: Lsn(1), records: every_record().into() };
         let taken = Taken { from: ShardId(1), to_retain: true, up_to: 128 };
         let mut unit = Vec::new();
         encode(ShardId(2), NOW, &[taken], &[batch], &[entry], &mut unit);

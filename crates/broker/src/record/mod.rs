@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use ::bytes::Bytes;
 use bitts_mqtt::{ProtocolVersion, SubscriptionOptions};
+use smallvec::SmallVec;
 
 use crate::message::Message;
 use crate::reason::Cause;
@@ -72,6 +73,19 @@ pub(crate) struct Gates {
     pub(crate) highest: Lsn,
 }
 
+impl Record {
+    /// Unless somebody is told when it is durable, nothing is lost without it: a message of the log
+    /// is given to its session again, and one that was acknowledged at QoS 1 comes again.
+    #[must_use]
+    pub fn may_wait(&self) -> bool {
+        match self {
+            Self::Owed { owed, .. } => owed.message.as_ref().is_some_and(|it| it.log.is_some()),
+            Self::Sent { .. } | Self::Settled { .. } | Self::Unparked { .. } => true,
+            _ => false,
+        }
+    }
+}
+
 /// Records that hold together: all of them become durable, or none.
 #[derive(Clone, Debug)]
 pub struct Batch {
@@ -79,8 +93,8 @@ pub struct Batch {
     pub slot: Slot,
     /// Its position.
     pub lsn: Lsn,
-    /// In the order in which they came about.
-    pub records: Vec<Record>,
+    /// In the order in which they came about; most often one.
+    pub records: SmallVec<[Record; 1]>,
 }
 
 /// A message accepted for somebody who must not miss it: one entry of the log.

@@ -161,6 +161,10 @@ pub(super) mod tests {
             self.next()?.names()
         }
 
+        fn len(&mut self, name: &str) -> io::Result<u64> {
+            self.next()?.len(name)
+        }
+
         fn read(&mut self, name: &str) -> io::Result<Vec<u8>> {
             self.next()?.read(name)
         }

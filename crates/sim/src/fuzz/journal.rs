@@ -16,7 +16,7 @@ pub fn journal(data: &[u8]) {
     let first = recovery.finish();
     let mut records = Vec::new();
     first.each_record(&mut |record| records.push(record));
-    let batch = Batch { slot: Slot(0), lsn: Lsn(1), records };
+    let batch = Batch { slot: Slot(0), lsn: Lsn(1), records: records.into() };
     let mut unit = Vec::new();
     encode(ShardId(0), NOW, &[], &[batch], &[], &mut unit);
     let mut again = Recovery::new(NOW);
