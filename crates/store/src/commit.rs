@@ -2,15 +2,16 @@
 //!
 //! [`Submissions`] is where shards put units and go on; [`Committer::run`] is a thread's loop that
 //! writes what is there as one frame, syncs once, and says so. There is no timer: a commit begins
-//! when the one before has ended and something is there, so that it is at once when little happens
-//! and large when much does.
+//! when the one before has ended and something is there that somebody waits for, so that it is at
+//! once when little happens and large when much does. What nobody waits for ([`Record::may_wait`])
+//! goes with the next commit, or soon by itself.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bitts_broker::record::encode;
-use bitts_broker::record::{Lsn, Taken};
+use bitts_broker::record::{Lsn, Record, Taken};
 use bitts_broker::{Now, Outbox, Page, PageId, ShardId, ShardSet};
 
 use crate::disk::Disk;
@@ -23,6 +24,8 @@ use crate::{Store, StoreEvent};
 pub(crate) const BACKLOG_HIGH: u64 = 64 << 20;
 /// Bytes of a journal that are no reason for a checkpoint.
 const CHECKPOINT_FROM_BYTES: u64 = 64 << 20;
+/// How long what nobody waits for may be kept from the disk.
+const LATER: Duration = Duration::from_millis(10);
 /// How often a full disk is looked at.
 const FULL_RETRY: Duration = Duration::from_millis(100);
 /// Messages taken from other shards before that is written by itself.
@@ -118,7 +121,21 @@ impl Load {
 struct Waiting {
     load: Load,
     checkpointed: ShardSet,
+    /// Somebody waits for what is there.
+    is_awaited: bool,
+    committer: Standing,
     is_closing: bool,
+}
+
+/// What the committer does, as far as whoever hands over must know.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Standing {
+    /// It writes, and looks here before it sleeps.
+    Busy,
+    /// It sleeps, and looks soon without being told.
+    Dozing,
+    /// It sleeps until it is told.
+    Asleep,
 }
 
 /// What shards hand over and the committer takes.
@@ -135,8 +152,13 @@ impl Submissions {
     #[must_use]
     pub fn new(shards: u8) -> Arc<Self> {
         let load = Load::new(shards);
-        let waiting = Waiting { load, checkpointed: ShardSet::EMPTY, is_closing: false };
-        let waiting = Mutex::new(waiting);
+        let waiting = Mutex::new(Waiting {
+            load,
+            checkpointed: ShardSet::EMPTY,
+            is_awaited: false,
+            committer: Standing::Busy,
+            is_closing: false,
+        });
         Arc::new(Self { waiting, arrived: Condvar::new(), gauges: Gauges::default() })
     }
 
@@ -145,7 +167,14 @@ impl Submissions {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, shard: ShardId, lsn: Option<Lsn>, unit: &[u8], out: &mut Outbox) {
+    /// `may_wait`: nobody waits for it.
+    fn put(
+        &self,
+        (shard, lsn): (ShardId, Option<Lsn>),
+        unit: &[u8],
+        may_wait: bool,
+        out: &mut Outbox,
+    ) {
         let mut waiting = self.lock();
         if !unit.is_empty() {
             put_unit(&mut waiting.load.body, unit);
@@ -158,8 +187,27 @@ impl Submissions {
             *place = lsn.or(*place);
         }
         self.gauges.backlog_bytes.store(waiting.load.bytes(), Ordering::Relaxed);
+        waiting.is_awaited |= !may_wait;
+        self.wake(waiting);
+    }
+
+    /// Somebody waits for what was handed over.
+    fn hurry(&self) {
+        let mut waiting = self.lock();
+        waiting.is_awaited = true;
+        self.wake(waiting);
+    }
+
+    fn wake(&self, waiting: MutexGuard<'_, Waiting>) {
+        let is_told = match waiting.committer {
+            Standing::Busy => false,
+            Standing::Dozing => waiting.is_awaited,
+            Standing::Asleep => true,
+        };
         drop(waiting);
-        self.arrived.notify_one();
+        if is_told {
+            self.arrived.notify_one();
+        }
     }
 
     /// The shard has done what [`Notice::Checkpoint`] or [`Notice::Confirm`] asks for, and
@@ -167,14 +215,15 @@ impl Submissions {
     pub fn checkpointed(&self, shard: ShardId) {
         let mut waiting = self.lock();
         waiting.checkpointed = waiting.checkpointed.union(ShardSet::only(shard));
-        drop(waiting);
-        self.arrived.notify_one();
+        waiting.is_awaited = true;
+        self.wake(waiting);
     }
 
     /// Nothing more will come: the committer ends when everything is written.
     pub fn close(&self) {
-        self.lock().is_closing = true;
-        self.arrived.notify_one();
+        let mut waiting = self.lock();
+        (waiting.is_closing, waiting.is_awaited) = (true, true);
+        self.wake(waiting);
     }
 
     /// Whether more waits than the disk keeps up with.
@@ -214,6 +263,8 @@ pub struct JournalStore {
     /// Waits for something that needs writing.
     taken: Vec<Taken>,
     taken_count: usize,
+    /// The first position that was handed over without a hurry.
+    unhurried: Option<Lsn>,
     unit: Vec<u8>,
 }
 
@@ -221,13 +272,23 @@ impl JournalStore {
     /// Of one shard.
     #[must_use]
     pub fn new(shard: ShardId, submissions: Arc<Submissions>, pages: Arc<PageIndex>) -> Self {
-        Self { shard, submissions, pages, taken: Vec::new(), taken_count: 0, unit: Vec::new() }
+        let (taken, unit) = (Vec::new(), Vec::new());
+        Self { shard, submissions, pages, taken, taken_count: 0, unhurried: None, unit }
     }
 
     /// What all shards hand over.
     #[must_use]
     pub fn submissions(&self) -> &Submissions {
         &self.submissions
+    }
+
+    /// Whether anything in the outbox waits for a position from this one on.
+    fn is_awaited(out: &Outbox, from: Lsn) -> bool {
+        let frame = out.gated.last().map(|held| held.0);
+        let reply = out.gated_replies.last().map(|held| held.0);
+        let parcel = out.gated_parcels.last().map(|held| held.0);
+        let message = out.gated_messages.last().map(|held| held.0);
+        [frame, reply, parcel, message].into_iter().flatten().any(|gate| gate >= from)
     }
 }
 
@@ -249,10 +310,22 @@ impl Store for JournalStore {
         if is_empty && self.taken_count < TAKEN_MAX {
             // Of a session that does not outlive its connection.
             if !out.pages.is_empty() || !out.freed.is_empty() {
-                self.submissions.put(self.shard, None, &[], out);
+                self.submissions.put((self.shard, None), &[], false, out);
+            }
+            if self.unhurried.is_some_and(|from| Self::is_awaited(out, from)) {
+                self.unhurried = None;
+                self.submissions.hurry();
             }
             return;
         }
+        let first = out.batches.first().map(|batch| batch.lsn);
+        let from = self.unhurried.or(first).unwrap_or_default();
+        let mut records = out.batches.iter().flat_map(|batch| &batch.records);
+        let may_wait = out.entries.is_empty()
+            && out.pages.is_empty()
+            && records.all(Record::may_wait)
+            && !Self::is_awaited(out, from);
+        self.unhurried = may_wait.then_some(from);
         let of_batches = out.batches.last().map(|batch| batch.lsn);
         let lsn = of_batches.max(out.entries.last().map(|entry| entry.lsn));
         self.unit.clear();
@@ -261,7 +334,7 @@ impl Store for JournalStore {
         self.taken_count = 0;
         out.batches.clear();
         out.entries.clear();
-        self.submissions.put(self.shard, lsn, &self.unit, out);
+        self.submissions.put((self.shard, lsn), &self.unit, may_wait, out);
         self.unit.shrink_to(1 << 20);
     }
 
@@ -340,6 +413,7 @@ impl<D: Disk> Committer<D> {
         }
         if !is_stuck {
             self.load.take(&mut waiting.load);
+            waiting.is_awaited = false;
         }
         drop(waiting);
         match self.turn(checkpointed, notify) {
@@ -371,7 +445,8 @@ impl<D: Disk> Committer<D> {
         self.go_on(checkpointed, notify)
     }
 
-    /// Whether there is something to write, or every shard has done its part of a checkpoint.
+    /// Whether there is something to write, awaited or not, or every shard has done its part of a
+    /// checkpoint.
     fn is_due(&self, waiting: &Waiting) -> bool {
         let is_done = self.phase != Phase::None && waiting.checkpointed == self.shards;
         !waiting.load.is_empty() || is_done
@@ -380,26 +455,41 @@ impl<D: Disk> Committer<D> {
     /// Takes what was submitted, and which shards have done their part of a checkpoint. Ends where
     /// nothing more comes.
     fn wait(&mut self) -> Option<ShardSet> {
-        let mut waiting = self.submissions.lock();
-        while !self.is_due(&waiting) {
+        let submissions = Arc::clone(&self.submissions);
+        let mut waiting = submissions.lock();
+        // What nobody waits for comes soon after a commit, if it comes: no shard need say so.
+        let mut is_watching = true;
+        loop {
+            let is_due = self.is_due(&waiting);
+            if is_due && waiting.is_awaited {
+                break;
+            }
             if waiting.is_closing {
                 return None;
             }
-            waiting = if self.journal.is_low_on_space() {
-                let (waiting, timeout) = self
-                    .submissions
-                    .arrived
-                    .wait_timeout(waiting, FULL_RETRY)
-                    .unwrap_or_else(PoisonError::into_inner);
-                if timeout.timed_out() {
-                    return Some(waiting.checkpointed);
-                }
-                waiting
-            } else {
-                self.submissions.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner)
+            is_watching |= is_due;
+            let is_low = self.journal.is_low_on_space();
+            let (standing, how_long) = match (is_watching, is_low) {
+                (true, _) => (Standing::Dozing, LATER),
+                (false, true) => (Standing::Asleep, FULL_RETRY),
+                (false, false) => (Standing::Asleep, Duration::MAX),
             };
+            waiting.committer = standing;
+            let (held, timeout) = submissions
+                .arrived
+                .wait_timeout(waiting, how_long)
+                .unwrap_or_else(PoisonError::into_inner);
+            waiting = held;
+            waiting.committer = Standing::Busy;
+            if timeout.timed_out() {
+                if is_low || self.is_due(&waiting) {
+                    break;
+                }
+                is_watching = false;
+            }
         }
         self.load.take(&mut waiting.load);
+        waiting.is_awaited = false;
         Some(waiting.checkpointed)
     }
 
@@ -419,7 +509,7 @@ impl<D: Disk> Committer<D> {
         self.journal.sync()?;
         let gauges = &self.submissions.gauges;
         gauges.commits.fetch_add(1, Ordering::Relaxed);
-        gauges.written_bytes.fetch_add(self.load.body.len() as u64, Ordering::Relaxed);
+        gauges.written_bytes.store(self.journal.written(), Ordering::Relaxed);
         gauges.journal_bytes.store(self.journal.bytes(), Ordering::Relaxed);
         gauges.segments.store(self.journal.segments() as u64, Ordering::Relaxed);
         Ok(())
