@@ -64,11 +64,22 @@ fn the_directory_is_its_owners_alone() {
     assert_eq!(mode(&newest(served.data.path())), 0o600);
 }
 
+/// Where the last frame of a segment ends.
+fn end_of_frames(bytes: &[u8]) -> usize {
+    let mut at = 64;
+    while bytes[at..].starts_with(b"Bfrm") {
+        let len = bytes[at + 8..at + 12].try_into().expect("four bytes");
+        at += 24 + u32::from_le_bytes(len) as usize;
+    }
+    at
+}
+
 #[test]
 fn a_torn_end_is_cut_off_and_reported() {
     let (data, flag) = killed();
     let mut bytes = fs::read(newest(data.path())).expect("readable");
-    bytes.extend(b"Bfrm and no more");
+    let end = end_of_frames(&bytes);
+    bytes[end..][..16].copy_from_slice(b"Bfrm and no more");
     fs::write(newest(data.path()), bytes).expect("written");
     let mut next = Served::start(&[&flag]);
     let line = next.log_line("is cut off");
