@@ -18,6 +18,7 @@ use crate::disk::Disk;
 use crate::error::StoreError;
 use crate::journal::{Journal, empty_frame};
 use crate::pages::PageIndex;
+use crate::segment::FRAME_BYTES;
 use crate::{Store, StoreEvent};
 
 /// Bytes that wait for a commit above which nobody should accept more.
@@ -89,7 +90,7 @@ impl Load {
     }
 
     fn has_units(&self) -> bool {
-        self.body.len() > empty_frame().len()
+        self.body.len() > FRAME_BYTES
     }
 
     fn is_empty(&self) -> bool {
@@ -97,7 +98,7 @@ impl Load {
     }
 
     fn bytes(&self) -> u64 {
-        self.body.len() as u64 + self.page_bytes
+        (self.body.len() - FRAME_BYTES) as u64 + self.page_bytes
     }
 
     /// Takes what waits; this one is empty.
@@ -112,7 +113,7 @@ impl Load {
 
     /// What was taken is written: its room is used again.
     fn let_go(&mut self) {
-        self.body.truncate(empty_frame().len());
+        self.body.truncate(FRAME_BYTES);
         self.body.shrink_to(8 << 20);
     }
 }

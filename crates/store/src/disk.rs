@@ -57,6 +57,12 @@ pub trait Disk: ReadAt {
     /// Gives a file another name.
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
 
+    /// The same of a file that is to be written over: `false`, and nothing is done, where somebody
+    /// reads it and says so with a shared lock.
+    fn rename_unread(&mut self, from: &str, to: &str) -> io::Result<bool> {
+        self.rename(from, to).map(|()| true)
+    }
+
     /// Removes a file.
     fn remove(&mut self, name: &str) -> io::Result<()>;
 
@@ -227,6 +233,18 @@ impl Disk for OsDisk {
             self.open.insert(to.to_owned(), file);
         }
         Ok(())
+    }
+
+    fn rename_unread(&mut self, from: &str, to: &str) -> io::Result<bool> {
+        match self.file(from)?.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Ok(false),
+            Err(fs::TryLockError::Error(error)) => return Err(error),
+        }
+        // Whoever locks it from here on finds that it has another name.
+        self.rename(from, to)?;
+        self.file(to)?.unlock()?;
+        Ok(true)
     }
 
     fn remove(&mut self, name: &str) -> io::Result<()> {

@@ -70,7 +70,8 @@ impl Spares {
         }
     }
 
-    /// Keeps a file that is of no use any more, or removes it. The directory is to be synced before
+    /// Keeps a file that is of no use any more, or removes it: also where a copy is made of it just
+    /// now. The directory is to be synced before
     /// the file is taken: until then the power may give it its name back.
     pub(crate) fn keep(
         &mut self,
@@ -78,12 +79,13 @@ impl Spares {
         (name, written): (&str, u64),
         bytes: u64,
     ) -> Result<(), StoreError> {
-        if self.0.len() >= KEPT_MAX {
-            return disk.remove(name).map_err(failed(disk, name, "remove"));
-        }
         let (_, number) = name.split_once('-').unwrap_or_default();
         let spare = Spare { name: format!("{PREFIX}-{number}"), written };
-        disk.rename(name, &spare.name).map_err(failed(disk, name, "rename"))?;
+        let is_kept = self.0.len() < KEPT_MAX
+            && disk.rename_unread(name, &spare.name).map_err(failed(disk, name, "rename"))?;
+        if !is_kept {
+            return disk.remove(name).map_err(failed(disk, name, "remove"));
+        }
         let reserved = disk.reserve(&spare.name, bytes);
         match reserved.map_err(failed(disk, &spare.name, "reserve")) {
             // One that is short is of use too.

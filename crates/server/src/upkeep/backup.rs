@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use bitts_store::disk::OsDisk;
@@ -22,9 +22,10 @@ const ATTEMPTS: usize = 5;
 /// The registry is one file to which lines are added: a copy may end in a line that is torn.
 ///
 /// All segments but the last are complete, and the last is cut where it ends while it is copied. A
-/// checkpoint that removes segments meanwhile makes the copy begin again. Files of pages are held
-/// open from before the segments are copied, so that what is freed meanwhile is there; a copy is
-/// read as a start would read it, and begun again where it lacks a page.
+/// shared lock on each keeps the server from writing over it. A checkpoint that gives segments up
+/// before all are locked makes the copy begin again. Files of pages are held open from before the
+/// segments are copied, so that what is freed meanwhile is there; a copy is read as a start would
+/// read it, and begun again where it lacks a page.
 pub fn backup(data_dir: &Path, to: &Path) -> Result<u64, StoreError> {
     let (registry, copied) = (data_dir.join(REGISTRY), to.join(REGISTRY));
     let (from, to) = (data_dir.join(JOURNAL), to.join(JOURNAL));
@@ -83,7 +84,7 @@ fn open_files(from: &Path, prefix: &str) -> io::Result<Vec<(OsString, File)>> {
         if !text.starts_with(prefix) || text.ends_with(".tmp") {
             continue;
         }
-        match File::open(from.join(&name)) {
+        match open_file(&from.join(&name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && prefix == "pages-" => {}
             file => files.push((name, file?)),
         }
@@ -97,4 +98,16 @@ fn copy_file(mut from: File, to: &Path) -> io::Result<u64> {
     let bytes = io::copy(&mut from, &mut file)?;
     file.sync_all()?;
     Ok(bytes)
+}
+
+/// Opens a file that is not written over while it is open.
+fn open_file(path: &Path) -> io::Result<File> {
+    let file = File::open(path)?;
+    file.lock_shared()?;
+    // It may have become another one before it was locked.
+    if fs::metadata(path)?.ino() == file.metadata()?.ino() {
+        Ok(file)
+    } else {
+        Err(io::ErrorKind::NotFound.into())
+    }
 }
