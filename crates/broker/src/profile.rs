@@ -23,6 +23,10 @@ const AWS_KEEP_ALIVE: (u16, u16) = (30, 1_200);
 const AWS_PERSISTENT_EXPIRY: u32 = 3_600;
 /// Longest Message Expiry Interval of AWS, in seconds.
 const AWS_MESSAGE_EXPIRY_MAX: u32 = 604_800;
+/// How long a WebSocket lasts on AWS, in seconds.
+const AWS_WEBSOCKET_SECONDS: u64 = 24 * 3_600;
+/// How long other connections last on AWS, in seconds: AWS says one to two weeks.
+const AWS_CONNECTION_SECONDS: u64 = 14 * 24 * 3_600;
 /// Largest payload of AWS, in bytes.
 const AWS_PAYLOAD_BYTES_MAX: usize = 131_072;
 
@@ -152,6 +156,12 @@ impl Profile {
     /// Largest payload, in bytes, where it is bounded apart from its packet.
     pub(crate) const fn payload_bytes_max(self) -> usize {
         if self.is_aws() { AWS_PAYLOAD_BYTES_MAX } else { usize::MAX }
+    }
+
+    /// How long a connection may last, in seconds, where that is bounded (§1).
+    pub(crate) fn connection_seconds_max(self, is_websocket: bool) -> Option<u64> {
+        let seconds = if is_websocket { AWS_WEBSOCKET_SECONDS } else { AWS_CONNECTION_SECONDS };
+        self.is_aws().then_some(seconds)
     }
 
     /// Whether a WebSocket Close frame is the client's goodbye (§7); by the standard only

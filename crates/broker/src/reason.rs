@@ -132,7 +132,7 @@ pub enum Cause {
     ApiInitiated,
     /// Not allowed to be connected any more: its certificate, key or user was made inactive.
     ForbiddenAccess,
-    /// A WebSocket connection with a signature is a day old.
+    /// A WebSocket connection is a day old.
     WebSocketTtlExpiration,
     /// The time that a custom authorizer gave is over.
     CustomAuthTtlExpiration,

@@ -248,6 +248,7 @@ impl Shard {
         let keep_alive_counted = self.profile.keep_alive(connect.keep_alive);
         let window = offered.min(self.limits.inflight_max);
         let rates = self.rates.of_connection();
+        let lasts = self.profile.connection_seconds_max(origin.is_websocket);
         // A Will that still waited for its delay is not sent: the client is back [MQTT-3.1.3-9].
         self.discard_will(index);
         let session = self.session(index);
@@ -265,6 +266,8 @@ impl Shard {
             ack_gate: Lsn::default(),
             open_gate: Lsn::default(),
             last_gate: Lsn::default(),
+            ends: lasts.map_or(NEVER, |seconds| now.moment.plus_seconds(seconds)),
+            is_websocket: origin.is_websocket,
             rates,
             received: 0,
             held: None,

@@ -28,10 +28,18 @@ impl Session {
         self.disconnected_at.plus_seconds(u64::from(self.expiry))
     }
 
-    /// When its client may no longer be connected.
-    fn access_due(&self) -> Moment {
-        let access = self.access.as_ref().filter(|_| self.connection.is_some());
-        access.and_then(|access| access.ends).map_or(NEVER, |(at, _)| at)
+    /// When and why its client may no longer be connected.
+    fn connection_due(&self) -> (Moment, Cause) {
+        let Some(connection) = &self.connection else { return (NEVER, Cause::ServerInitiated) };
+        let cause = if connection.is_websocket {
+            Cause::WebSocketTtlExpiration
+        } else {
+            Cause::ServerInitiated
+        };
+        match self.access.as_ref().and_then(|access| access.ends) {
+            Some(ends) if ends.0 < connection.ends => ends,
+            _ => (connection.ends, cause),
+        }
     }
 
     /// When somebody else is asked again who its client is.
@@ -67,7 +75,7 @@ impl Shard {
     pub(crate) fn remind_of_next(&mut self, index: u32) {
         let session = self.session(index);
         let next = session.keep_alive_due().min(session.expiry_due());
-        let next = next.min(session.will_due()).min(session.access_due());
+        let next = next.min(session.will_due()).min(session.connection_due().0);
         let next = next.min(session.refresh_due());
         if next != NEVER {
             self.remind(index, next);
@@ -99,9 +107,8 @@ impl Shard {
         }
         if session.keep_alive_due() <= now.moment {
             self.end_connection(now, index, Cause::KeepAliveTimeout, out);
-        } else if session.access_due() <= now.moment
-            && let Some((_, cause)) = session.access.as_ref().and_then(|access| access.ends)
-        {
+        } else if session.connection_due().0 <= now.moment {
+            let (_, cause) = session.connection_due();
             self.end_connection(now, index, cause, out);
         } else if session.connection.is_some() {
             self.send_owed(now, index, out);

@@ -270,7 +270,7 @@ impl Shard {
             waiting.len()
         });
         let held = connection.held.as_ref().map_or(0, |held| held.pubacks());
-        let open = connection.received + waiting + held;
+        let open = connection.received as usize + waiting + held;
         let is_over = open >= maximum || (qos == QoS::Two && remembered >= 2 * maximum);
         if is_mqtt5 && is_over { Err(Violation::ReceiveMaximumExceeded) } else { Ok(()) }
     }

@@ -74,10 +74,13 @@ pub(crate) struct Connection {
     pub(crate) open_gate: Lsn,
     /// The highest position that a frame waits for: DISCONNECT is the last [MQTT-3.14.4-1].
     pub(crate) last_gate: Lsn,
+    /// When it ends by itself, whoever its client is.
+    pub(crate) ends: Moment,
+    pub(crate) is_websocket: bool,
     /// What it did lately, where rates are asked for.
     pub(crate) rates: Option<Box<ConnectionRates>>,
     /// QoS 2 identifiers that the client opened on this connection and has not released.
-    pub(crate) received: usize,
+    pub(crate) received: u32,
     /// Requests on reserved topics that are not carried out, and what waits behind them.
     pub(crate) held: Option<Box<Held>>,
     /// Positions that its PUBACK packets wait for, in order; those that are durable have left.

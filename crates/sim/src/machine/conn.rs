@@ -52,6 +52,8 @@ pub(crate) struct Conn {
     pub(crate) entropy: u128,
     /// Who its client proved to be.
     pub(crate) proof: Proof,
+    /// It is a WebSocket.
+    pub(crate) is_websocket: bool,
 }
 
 impl Conn {
@@ -68,6 +70,7 @@ impl Conn {
             partial: Vec::new(),
             entropy: 0,
             proof: Proof::None,
+            is_websocket: false,
         }
     }
 
@@ -221,14 +224,14 @@ impl Machine {
             {
                 let target = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1883);
                 self.conn(link).entropy = entropy;
-                let source = self.conn(link).source;
+                let (source, is_websocket) = (self.conn(link).source, self.conn(link).is_websocket);
                 return Origin {
                     source,
                     target,
                     entropy,
                     certificate: None,
                     is_secure: false,
-                    is_websocket: false,
+                    is_websocket,
                 };
             }
         }

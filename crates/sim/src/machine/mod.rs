@@ -269,6 +269,13 @@ impl Machine {
         link
     }
 
+    /// A new connection through a WebSocket; what is written and read is what is in its frames.
+    pub fn connect_websocket(&mut self) -> Link {
+        let link = self.connect();
+        self.conn(link).is_websocket = true;
+        link
+    }
+
     /// A new connection of a client that proved who it is.
     pub fn connect_as(&mut self, proof: Proof) -> Link {
         let link = self.connect();
