@@ -22,7 +22,7 @@ use crate::world::random::Random;
 
 use client::Client;
 
-/// The client that watches Wills; it never leaves before the end.
+/// The client that watches Wills: it subscribes before anybody else is there, and never leaves.
 const MONITOR: usize = 0;
 /// Events shown with a failure.
 const SHOWN_MAX: usize = 120;
@@ -156,7 +156,9 @@ impl World {
 
     fn run(&mut self) -> Result<Summary, String> {
         self.start()?;
-        for client in 0..self.clients.len() {
+        self.connect(MONITOR);
+        self.settle()?;
+        for client in 1..self.clients.len() {
             self.connect(client);
         }
         let steps = 600 + self.schedule.below(900);
