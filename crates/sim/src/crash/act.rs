@@ -1,7 +1,7 @@
 //! What clients and applications do.
 
 use super::client::{Held, Outgoing, SessionIs, Until};
-use super::{Asked, MONITOR, Sent, Will, World};
+use super::{Asked, MONITOR, Sent, Will, World, shares};
 use crate::machine::{Answer, Link, Request};
 use crate::packet::{Filter, Kind, Packet, Property, Version, Will as WillPacket, encode};
 
@@ -94,8 +94,7 @@ impl World {
 
     fn publish(&mut self, client: usize) {
         let retained = self.workload.chance(20);
-        let topic = self.workload.pick(TOPICS).unwrap_or("t/0");
-        let topic = if retained { format!("r/{client}") } else { topic.to_owned() };
+        let topic = if retained { format!("r/{client}") } else { self.topic() };
         let qos = if retained { 1 } else { 1 + self.workload.below(2) as u8 };
         let len = self.workload.pick(&[0, 30, 700]).unwrap_or(0);
         let number = self.messages.len();
@@ -118,6 +117,11 @@ impl World {
         self.send(client, &packet);
     }
 
+    fn topic(&mut self) -> String {
+        let topics = if self.workload.chance(30) { shares::TOPICS } else { TOPICS };
+        self.workload.pick(topics).unwrap_or("t/0").to_owned()
+    }
+
     fn remember(&mut self, topic: String, qos: u8, publisher: usize) {
         self.messages.push(Sent {
             topic,
@@ -131,12 +135,16 @@ impl World {
     }
 
     fn subscribe(&mut self, client: usize) {
+        if self.is_member(client) && self.workload.chance(50) {
+            return self.join_some(client);
+        }
         let filter = self.workload.pick(FILTERS).unwrap_or("t/#").to_owned();
         let qos = 1 + self.workload.below(2) as u8;
         self.subscribe_to(client, filter, qos);
     }
 
     pub(super) fn subscribe_to(&mut self, client: usize, filter: String, qos: u8) {
+        let properties = self.identifier_of(client, &filter);
         let Some(held) = self.clients.get_mut(client) else { return };
         if held.held.contains_key(&filter) {
             return;
@@ -145,15 +153,19 @@ impl World {
         held.asked.insert(packet_id, filter.clone());
         held.held.insert(filter.clone(), Held { from: None, until: Until::Open });
         let filters = vec![Filter { filter, options: qos }];
-        let packet = Packet { packet_id: Some(packet_id), filters, ..Packet::new(Kind::Subscribe) };
+        let packet_id = Some(packet_id);
+        let packet = Packet { packet_id, properties, filters, ..Packet::new(Kind::Subscribe) };
         self.send(client, &packet);
     }
 
     fn unsubscribe(&mut self, client: usize) {
         let Some(held) = self.clients.get_mut(client) else { return };
-        let is_sure =
-            |(_, held): &(&String, &mut Held)| held.from.is_some() && held.until == Until::Open;
-        let Some((filter, promised)) = held.held.iter_mut().find(is_sure) else { return };
+        let stays = client == self.first_member;
+        let may_end = |(filter, held): &(&String, &mut Held)| {
+            let is_sure = held.from.is_some() && held.until == Until::Open;
+            is_sure && !(stays && filter.starts_with("$share/"))
+        };
+        let Some((filter, promised)) = held.held.iter_mut().find(may_end) else { return };
         promised.until = Until::Unsure;
         let filter = filter.clone();
         let packet_id = held.free_id();
@@ -170,11 +182,11 @@ impl World {
         let value = self.at as u64;
         match self.workload.below(10) {
             0..4 => {
-                let topic = self.workload.pick(TOPICS).unwrap_or("t/0");
+                let topic = self.topic();
                 let number = self.messages.len();
-                self.remember(topic.to_owned(), 1, usize::MAX);
-                let body = format!("m{number}.").into_bytes();
                 let path = format!("/topics/{}", topic.replace('/', "%2F"));
+                self.remember(topic, 1, usize::MAX);
+                let body = format!("m{number}.").into_bytes();
                 self.call(Asked::Publish(number), "POST", path, Some("qos=1"), body);
             }
             4..9 => {
@@ -189,7 +201,7 @@ impl World {
                 let client = 1 + self.workload.below(self.clients.len() - 1);
                 let Some(held) = self.clients.get_mut(client) else { return };
                 // A 3.1.1 client has no way to a new session that is kept.
-                if held.is_deleting || held.version == Version::V3 {
+                if held.is_deleting || held.version == Version::V3 || held.is_member() {
                     return;
                 }
                 (held.session, held.is_deleting) = (SessionIs::Unsure, true);
@@ -238,7 +250,7 @@ impl World {
     }
 }
 
-fn property(name: &str, value: u32) -> Vec<Property> {
+pub(super) fn property(name: &str, value: u32) -> Vec<Property> {
     let property = Property::parse(name, value.to_string().as_bytes());
     property.ok().flatten().into_iter().collect()
 }

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use bitts_broker::command::{Command, Reply};
 
 use super::client::Until;
-use super::{MONITOR, World};
+use super::{MONITOR, World, shares};
 use crate::machine::Request;
 use crate::world::matches;
 
 pub(super) fn all(world: &mut World) -> Result<(), String> {
     everything_is_acknowledged(world)?;
     nothing_is_lost(world)?;
+    world.groups_have_everything()?;
     nothing_comes_behind_unsuback(world)?;
     in_order(world)?;
     retained_is_the_last(world)?;
@@ -53,8 +54,11 @@ fn nothing_comes_behind_unsuback(world: &World) -> Result<(), String> {
     for (number, client) in world.clients.iter().enumerate() {
         for taken in &client.taken {
             let Some(sent) = world.messages.get(taken.number) else { continue };
-            let mut matching =
-                client.held.iter().filter(|(filter, _)| matches(filter, &sent.topic)).peekable();
+            let mut matching = client
+                .held
+                .iter()
+                .filter(|(filter, _)| matches(shares::filter_alone(filter), &sent.topic))
+                .peekable();
             let is_over = matching.peek().is_some()
                 && matching.all(
                     |(_, held)| matches!(held.until, Until::Over(until) if until < sent.sent_at),

@@ -54,6 +54,8 @@ pub(super) enum SessionIs {
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     pub(super) id: String,
+    /// The `$share` groups that it may be a member of; the session of a member never ends.
+    pub(super) groups: Vec<usize>,
     pub(super) version: Version,
     pub(super) link: Option<Link>,
     /// All that it ever opened.
@@ -87,6 +89,7 @@ impl Client {
         let version = if is_mqtt5 || number == super::MONITOR { Version::V5 } else { Version::V3 };
         Self {
             id: format!("client-{number}"),
+            groups: Vec::new(),
             version,
             link: None,
             links: Vec::new(),
@@ -131,6 +134,10 @@ impl Client {
         self.held.clear();
         self.taken.clear();
         self.outgoing.drain(..).map(|held| held.number).collect()
+    }
+
+    pub(super) fn is_member(&self) -> bool {
+        !self.groups.is_empty()
     }
 
     pub(super) fn free_id(&self) -> u16 {

@@ -12,6 +12,7 @@ mod check;
 mod client;
 mod fault;
 mod read;
+mod shares;
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -21,6 +22,7 @@ use crate::machine::{Answer, Durability, Machine, Options, Step};
 use crate::world::random::Random;
 
 use client::Client;
+use shares::Shared;
 
 /// The client that watches Wills: it subscribes before anybody else is there, and never leaves.
 const MONITOR: usize = 0;
@@ -86,6 +88,8 @@ pub struct Summary {
     pub acknowledged: usize,
     /// Messages that clients took.
     pub deliveries: usize,
+    /// Messages that `$share` groups gave to a member.
+    pub shared: usize,
     /// Wills published.
     pub wills: usize,
     /// Versions of shadows.
@@ -113,6 +117,12 @@ struct World {
     trace: Option<VecDeque<String>>,
     /// How often a client took a message.
     taken: BTreeMap<(usize, usize), usize>,
+    /// The first of the clients that are members of `$share` groups; it stays in all of them.
+    first_member: usize,
+    /// At which QoS members subscribe, by group; none where each chooses.
+    share_qos: [Option<u8>; shares::GROUPS.len()],
+    /// What groups gave, by group and message.
+    shared: BTreeMap<(usize, usize), Shared>,
 }
 
 impl World {
@@ -130,9 +140,17 @@ impl World {
             },
             ..Options::default()
         };
-        let clients = 3 + plan.below(4);
+        let first_member = 3 + plan.below(4);
+        let members = 2 + plan.below(3);
         let mut workload = Random::new(seed, 13);
-        let client = |number| Client::new(number, workload.chance(60));
+        let client = |number| {
+            let is_mqtt5 = workload.chance(60) || number == first_member;
+            let client = Client::new(number, is_mqtt5);
+            if number < first_member { client } else { client.with_groups(number) }
+        };
+        let clients = (0..first_member + members).map(client).collect();
+        let share_qos = [(); shares::GROUPS.len()];
+        let share_qos = share_qos.map(|()| plan.pick(&[None, Some(1), Some(2), Some(2)]).flatten());
         Self {
             machine: Machine::on_disk(options),
             schedule: Random::new(seed, 12),
@@ -142,7 +160,7 @@ impl World {
             deaths: 0,
             full_until: None,
             full_last: 0,
-            clients: (0..=clients).map(client).collect(),
+            clients,
             workload,
             messages: Vec::new(),
             wills: Vec::new(),
@@ -151,6 +169,9 @@ impl World {
             steps: Vec::new(),
             trace: is_traced.then(VecDeque::new),
             taken: BTreeMap::new(),
+            first_member,
+            share_qos,
+            shared: BTreeMap::new(),
         }
     }
 
@@ -170,6 +191,7 @@ impl World {
             deaths: self.deaths,
             acknowledged: self.messages.iter().filter(|sent| sent.is_acked).count(),
             deliveries: self.clients.iter().map(|client| client.taken.len()).sum(),
+            shared: self.shared.len(),
             wills: self.wills.iter().map(|will| will.published).sum(),
             shadows: self.shadows.iter().map(|shadow| shadow.version).sum(),
         })
@@ -330,6 +352,7 @@ pub fn command(arguments: &[String], say: &mut dyn FnMut(&str)) -> Result<bool, 
                 sum.deaths += summary.deaths;
                 sum.acknowledged += summary.acknowledged;
                 sum.deliveries += summary.deliveries;
+                sum.shared += summary.shared;
                 sum.wills += summary.wills;
                 sum.shadows += summary.shadows;
             }

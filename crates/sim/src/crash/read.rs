@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::client::{SessionIs, Taken, Until};
-use super::{Asked, MONITOR, World};
+use super::{Asked, MONITOR, World, shares};
 use crate::packet::{self, Kind, Packet, Version};
 
 impl World {
@@ -99,7 +99,8 @@ impl World {
         // A CONNECT that was left behind may still arrive, and end this session.
         let mut others = held.links.iter().rev().skip(1);
         let is_last = others.all(|link| self.machine.ended(*link).is_some());
-        let is_sure = is_last && !held.is_deleting && held.links.len() > held.sure_from;
+        let is_sure =
+            (is_last && !held.is_deleting && held.links.len() > held.sure_from) || held.is_member();
         held.session = if is_sure { SessionIs::There } else { SessionIs::Unsure };
         held.is_in_doubt &= !(is_sure && asked_clean_start);
         if let Some(will) = held.will.and_then(|at| self.wills.get_mut(at)) {
@@ -119,6 +120,9 @@ impl World {
         self.send_again(client);
         if client == MONITOR {
             self.subscribe_to(MONITOR, "w/#".to_owned(), 2);
+        }
+        if client == self.first_member {
+            self.join_all(client);
         }
         Ok(())
     }
@@ -180,12 +184,16 @@ impl World {
         }
         let sent = self.messages.get(number).filter(|sent| sent.topic == packet.topic);
         let sent = sent.ok_or_else(|| format!("client {client} got {packet}"))?;
-        // What was delivered at QoS 1 the crash may have forgotten.
-        let times = self.taken.entry((client, number)).or_default();
-        *times += usize::from(packet.qos == 2);
-        let most = if sent.qos == 2 { 1 } else { sent.attempts };
-        if packet.qos == 2 && *times > most {
-            return Err(format!("client {client} took m{number} {times} times: {sent:?}"));
+        if shares::TOPICS.contains(&sent.topic.as_str()) {
+            self.take_shared(client, number, packet)?;
+        } else {
+            // What was delivered at QoS 1 the crash may have forgotten.
+            let times = self.taken.entry((client, number)).or_default();
+            *times += usize::from(packet.qos == 2);
+            let most = if sent.qos == 2 { 1 } else { sent.attempts };
+            if packet.qos == 2 && *times > most {
+                return Err(format!("client {client} took m{number} {times} times: {sent:?}"));
+            }
         }
         if let Some(held) = self.clients.get_mut(client) {
             held.taken.push(Taken { number, qos: packet.qos });
