@@ -10,4 +10,7 @@ pub mod fuzz;
 pub mod machine;
 pub mod packet;
 pub mod scenario;
+mod seeds;
 pub mod world;
+
+pub use seeds::Unsound;

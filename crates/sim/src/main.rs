@@ -14,8 +14,8 @@ Usage:
       Plays scripts (default spec/scenarios) against a broker: those for its profile (default open).
   bitts-sim world [--seeds N] [--first SEED] [--seed SEED]
       Runs random worlds; --seed runs one and prints everything that happens.
-  bitts-sim crash [--seeds N] [--first SEED]
-      Runs worlds that die, with a journal on a disk that loses, tears and fails.
+  bitts-sim crash [--seeds N] [--first SEED] [--seed SEED]
+      The same with worlds that die: their journal is on a disk that loses, tears and fails.
 ";
 
 fn main() -> ExitCode {

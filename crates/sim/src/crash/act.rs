@@ -75,7 +75,7 @@ impl World {
 
     pub(super) fn hang_up(&mut self, client: usize) {
         let Some(link) = self.clients.get(client).and_then(|held| held.link) else { return };
-        self.note(format!("client {client} hangs up"));
+        self.note(|| format!("client {client} hangs up"));
         self.machine.hang_up(link);
         if let Some(held) = self.clients.get_mut(client) {
             held.leave();
@@ -228,7 +228,7 @@ impl World {
         query: Option<&str>,
         body: Vec<u8>,
     ) {
-        self.note(format!("api {method} {path}"));
+        self.note(|| format!("api {method} {path}"));
         let request = Request {
             method: method.to_owned(),
             path,
@@ -243,7 +243,7 @@ impl World {
     pub(super) fn send(&mut self, client: usize, packet: &Packet) {
         let Some(held) = self.clients.get(client) else { return };
         let (Some(link), version) = (held.link, held.version) else { return };
-        self.note(format!("client {client} {link:?} > {packet}"));
+        self.note(|| format!("client {client} {link:?} > {packet}"));
         let mut bytes = Vec::new();
         encode(packet, version, &mut bytes);
         self.machine.write(link, &bytes);

@@ -24,14 +24,14 @@ impl World {
             6..8 => {
                 // Some operation of the next commits fails, and so does everything after it.
                 let at = 1 + self.faults.below(12);
-                self.note(format!("the disk fails at operation {at}"));
+                self.note(|| format!("the disk fails at operation {at}"));
                 disk.fail(at, ErrorKind::Other, true);
                 Ok(())
             }
             8 => {
                 // Once: whatever it is, the process must not go on from it.
                 let at = 1 + self.faults.below(4);
-                self.note(format!("operation {at} of the disk fails once"));
+                self.note(|| format!("operation {at} of the disk fails once"));
                 disk.fail(at, ErrorKind::Other, false);
                 Ok(())
             }
@@ -45,7 +45,7 @@ impl World {
 
     pub(super) fn set_full(&mut self, until: Option<usize>) {
         if self.full_until != until {
-            self.note(format!("the disk is full until {until:?}"));
+            self.note(|| format!("the disk is full until {until:?}"));
         }
         self.full_until = until;
         if let Some(until) = until {
@@ -72,7 +72,7 @@ impl World {
                 disk.fail(1 + self.faults.below(30), ErrorKind::Other, true);
             }
             let shards = 1 + self.faults.below(3) as u8;
-            self.note(format!("a process with {shards} shards starts"));
+            self.note(|| format!("a process with {shards} shards starts"));
             match self.machine.restart(shards) {
                 Ok(()) if !is_cut_short => break,
                 Ok(()) => self.machine.die(),
@@ -87,7 +87,7 @@ impl World {
 
     fn lose(&mut self, with_power: bool) {
         let Some(disk) = self.machine.disk() else { return };
-        self.note(format!("dead; the power is gone: {with_power}"));
+        self.note(|| format!("dead; the power is gone: {with_power}"));
         if !with_power {
             return disk.revive();
         }

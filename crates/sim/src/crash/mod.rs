@@ -14,11 +14,13 @@ mod fault;
 mod read;
 mod shares;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
+use std::ops::AddAssign;
 
 use bitts_broker::Limits;
 
 use crate::machine::{Answer, Durability, Machine, Options, Step};
+use crate::seeds::{self, Seeded, Trace, Unsound};
 use crate::world::random::Random;
 
 use client::Client;
@@ -26,8 +28,6 @@ use shares::Shared;
 
 /// The client that watches Wills: it subscribes before anybody else is there, and never leaves.
 const MONITOR: usize = 0;
-/// Events shown with a failure.
-const SHOWN_MAX: usize = 120;
 
 /// A message that was published; its number is its position.
 #[derive(Clone, Debug)]
@@ -96,6 +96,17 @@ pub struct Summary {
     pub shadows: u64,
 }
 
+impl AddAssign for Summary {
+    fn add_assign(&mut self, other: Self) {
+        self.deaths += other.deaths;
+        self.acknowledged += other.acknowledged;
+        self.deliveries += other.deliveries;
+        self.shared += other.shared;
+        self.wills += other.wills;
+        self.shadows += other.shadows;
+    }
+}
+
 struct World {
     machine: Machine,
     schedule: Random,
@@ -114,7 +125,7 @@ struct World {
     shadows: Vec<Shadow>,
     asking: Vec<(Asked, Answer)>,
     steps: Vec<Step>,
-    trace: Option<VecDeque<String>>,
+    trace: Trace,
     /// How often a client took a message.
     taken: BTreeMap<(usize, usize), usize>,
     /// The first of the clients that are members of `$share` groups; it stays in all of them.
@@ -125,8 +136,11 @@ struct World {
     shared: BTreeMap<(usize, usize), Shared>,
 }
 
-impl World {
-    fn new(seed: u64, is_traced: bool) -> Self {
+impl Seeded for World {
+    type Summary = Summary;
+    const COMMAND: &'static str = "crash";
+
+    fn of(seed: u64, trace: Trace) -> Self {
         let mut plan = Random::new(seed, 11);
         let shards = 1 + plan.below(3) as u8;
         let options = Options {
@@ -167,7 +181,7 @@ impl World {
             shadows: vec![Shadow::default(); 2],
             asking: Vec::new(),
             steps: Vec::new(),
-            trace: is_traced.then(VecDeque::new),
+            trace,
             taken: BTreeMap::new(),
             first_member,
             share_qos,
@@ -197,6 +211,12 @@ impl World {
         })
     }
 
+    fn into_trace(self) -> Trace {
+        self.trace
+    }
+}
+
+impl World {
     /// One thing happens.
     fn step(&mut self) -> Result<(), String> {
         self.at += 1;
@@ -221,7 +241,7 @@ impl World {
             self.set_full(None);
         }
         if self.machine.is_dead() {
-            self.note("the process died: its disk failed".to_owned());
+            self.note(|| "the process died: its disk failed".to_owned());
             self.die(true)?;
         }
         self.take_answers()?;
@@ -235,7 +255,7 @@ impl World {
         let mut steps = std::mem::take(&mut self.steps);
         self.machine.steps(&mut steps);
         if let Some(step) = self.schedule.pick(&steps) {
-            self.note(format!("{step:?}"));
+            self.note(|| format!("{step:?}"));
             match step {
                 Step::Bytes(link) => {
                     let all = self.machine.under_way(link);
@@ -250,7 +270,7 @@ impl World {
 
     fn pass_time(&mut self) {
         let millis = self.schedule.pick(&[10, 500, 3_000, 8_000]).unwrap_or(10);
-        self.note(format!("{millis} ms pass"));
+        self.note(|| format!("{millis} ms pass"));
         self.machine.pass(millis);
     }
 
@@ -303,65 +323,17 @@ impl World {
         }
     }
 
-    fn note(&mut self, what: String) {
-        let at = self.at;
-        if let Some(trace) = &mut self.trace {
-            if trace.len() >= SHOWN_MAX {
-                trace.pop_front();
-            }
-            trace.push_back(format!("{at:5} {what}"));
-        }
+    fn note(&mut self, what: impl FnOnce() -> String) {
+        self.trace.note(self.at, what);
     }
 }
 
-/// Runs the world of a seed; a failing one runs again to tell what happened.
-pub fn run(seed: u64) -> Result<Summary, String> {
-    World::new(seed, false).run().map_err(|_| {
-        let mut world = World::new(seed, true);
-        let problem = world.run().err().unwrap_or_else(|| "it is sound the second time".to_owned());
-        let mut said = String::new();
-        for line in world.trace.iter().flatten() {
-            said.push_str(line);
-            said.push('\n');
-        }
-        said + &format!(
-            "seed {seed}: {problem}\nagain: cargo run -p bitts-sim --release -- crash --first \
-             {seed} --seeds 1"
-        )
-    })
+/// Runs the world of a seed.
+pub fn run(seed: u64) -> Result<Summary, Unsound> {
+    seeds::run::<World>(seed)
 }
 
 /// Runs worlds as the command line asks and prints what is wrong; whether all were sound.
 pub fn command(arguments: &[String], say: &mut dyn FnMut(&str)) -> Result<bool, String> {
-    let (mut seeds, mut first) = (200, 0);
-    let mut arguments = arguments.iter();
-    while let Some(argument) = arguments.next() {
-        let value = arguments.next().and_then(|value| value.parse::<u64>().ok());
-        let value = value.ok_or_else(|| format!("{argument} needs a number"))?;
-        match argument.as_str() {
-            "--seeds" => seeds = value,
-            "--first" => first = value,
-            other => return Err(format!("{other}: --seeds or --first is expected")),
-        }
-    }
-    let mut unsound = 0;
-    let mut sum = Summary::default();
-    for seed in first..first + seeds {
-        match run(seed) {
-            Ok(summary) => {
-                sum.deaths += summary.deaths;
-                sum.acknowledged += summary.acknowledged;
-                sum.deliveries += summary.deliveries;
-                sum.shared += summary.shared;
-                sum.wills += summary.wills;
-                sum.shadows += summary.shadows;
-            }
-            Err(problem) => {
-                unsound += 1;
-                say(&problem);
-            }
-        }
-    }
-    say(&format!("{seeds} worlds from seed {first}: {unsound} unsound; {sum:?}"));
-    Ok(unsound == 0)
+    seeds::command::<World>(arguments, say)
 }

@@ -21,7 +21,7 @@ impl World {
             let held = self.clients.get_mut(client).filter(|held| held.link == Some(link));
             let Some(packet) = held.and_then(|held| held.unread.pop_front()) else { break };
             has_read = true;
-            self.note(format!("    -> client {client} {link:?}: {packet}"));
+            self.note(|| format!("    -> client {client} {link:?}: {packet}"));
             self.read_one(client, packet)?;
         }
         let held = self.clients.get_mut(client).filter(|held| held.link == Some(link));
@@ -245,7 +245,7 @@ impl World {
                 self.asking.push((asked, answer));
                 continue;
             };
-            self.note(format!("    -> api {status} {asked:?}"));
+            self.note(|| format!("    -> api {status} {asked:?}"));
             self.take_answer(asked, status, &body)?;
         }
         Ok(())

@@ -136,7 +136,7 @@ impl World {
 
     fn hang_up(&mut self, client: usize) {
         let Some(link) = self.link(client) else { return };
-        self.note(|_| format!("client {client} {link:?} hangs up"));
+        self.note(|| format!("client {client} {link:?} hangs up"));
         self.machine.hang_up(link);
         if let Some(held) = self.clients.get_mut(client) {
             held.leave();
@@ -146,7 +146,7 @@ impl World {
     /// The client closes its end and reads on until the server has closed too.
     fn half_close(&mut self, client: usize) {
         let Some(link) = self.link(client) else { return };
-        self.note(|_| format!("client {client} {link:?} closes its end"));
+        self.note(|| format!("client {client} {link:?} closes its end"));
         self.machine.hang_up(link);
         if let Some(held) = self.clients.get_mut(client) {
             held.is_half_closed = true;
@@ -314,7 +314,7 @@ impl World {
             acked_at: None,
             expires: false,
         });
-        self.note(|_| format!("api publishes m{number} to {topic}, QoS {qos}"));
+        self.note(|| format!("api publishes m{number} to {topic}, QoS {qos}"));
         let owner = self.machine.placement().owner_of(&topic);
         let message = NewMessage {
             topic,
@@ -335,7 +335,7 @@ impl World {
         let client_id = held.id.clone();
         let clean_session = self.workload.chance(50);
         let prevent_will_message = prevents(client);
-        self.note(|_| format!("api deletes {client_id}, clean {clean_session}"));
+        self.note(|| format!("api deletes {client_id}, clean {clean_session}"));
         self.history.deleted.push((client, self.at));
         let owner: ShardId = self.machine.placement().owner_of(&client_id);
         let command = Command::DeleteConnection {

@@ -18,11 +18,11 @@ mod rest;
 mod services;
 mod tap;
 
-use std::collections::VecDeque;
-use std::fmt;
+use std::ops::AddAssign;
 
 use crate::machine::{Durability, Link, Machine, START_UNIX_MS, Step};
 use crate::packet::{Packet, Version, encode};
+use crate::seeds::{self, Seeded, Trace, Unsound};
 
 use client::{Client, Stage};
 use history::History;
@@ -33,34 +33,13 @@ use tap::Tap;
 
 /// The client that watches: it subscribes to Wills and events before anybody else is there.
 const MONITOR: usize = 0;
-/// Events shown with a failure.
-const SHOWN_MAX: usize = 100;
+/// Steps between two looks at what must hold at any moment.
+const CHECKED_EVERY: usize = 997;
 /// How far apart the wall clocks are that somebody sets: about 116 days. More than any world lasts,
 /// so that a timestamp tells the moment.
 const WALL_CLOCK_STEP_MS: u64 = 10_000_000_000;
 /// Packets that a client leaves unread before its connection takes no more.
 const UNREAD_MAX: usize = 16;
-
-/// A world in which something was wrong.
-#[derive(Debug)]
-pub struct Unsound {
-    /// Its seed.
-    pub seed: u64,
-    /// What was wrong.
-    pub problem: String,
-    /// The last things that happened.
-    pub events: Vec<String>,
-}
-
-impl fmt::Display for Unsound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for event in &self.events {
-            writeln!(f, "  {event}")?;
-        }
-        writeln!(f, "seed {}: {}", self.seed, self.problem)?;
-        write!(f, "again: cargo run -p bitts-sim --release -- world --seed {}", self.seed)
-    }
-}
 
 /// What happened in a sound world.
 #[derive(Clone, Copy, Debug, Default)]
@@ -81,25 +60,16 @@ pub struct Summary {
     pub pages: usize,
 }
 
-/// Steps between two looks at what must hold at any moment.
-const CHECKED_EVERY: usize = 997;
-
-/// Runs the world of a seed; a failing one runs again to tell what happened.
-pub fn run(seed: u64) -> Result<Summary, Box<Unsound>> {
-    World::new(seed, false).run().map_err(|_| {
-        let mut world = World::new(seed, true);
-        let problem = world.run().err().unwrap_or_else(|| "it is sound the second time".to_owned());
-        let events = std::mem::take(&mut world.trace).into();
-        Box::new(Unsound { seed, problem, events })
-    })
-}
-
-/// Runs the world of a seed and returns everything that happened in it, and what was wrong.
-pub fn trace(seed: u64) -> (Vec<String>, Result<Summary, String>) {
-    let mut world = World::new(seed, true);
-    world.trace_max = usize::MAX;
-    let outcome = world.run();
-    (world.trace.into(), outcome)
+impl AddAssign for Summary {
+    fn add_assign(&mut self, other: Self) {
+        self.connections += other.connections;
+        self.messages += other.messages;
+        self.deliveries += other.deliveries;
+        self.wills += other.wills;
+        self.shadow_requests += other.shadow_requests;
+        self.direct_messages += other.direct_messages;
+        self.pages += other.pages;
+    }
 }
 
 struct World {
@@ -124,13 +94,14 @@ struct World {
     clocks: u64,
     at: usize,
     steps: Vec<Step>,
-    is_traced: bool,
-    trace: VecDeque<String>,
-    trace_max: usize,
+    trace: Trace,
 }
 
-impl World {
-    fn new(seed: u64, is_traced: bool) -> Self {
+impl Seeded for World {
+    type Summary = Summary;
+    const COMMAND: &'static str = "world";
+
+    fn of(seed: u64, trace: Trace) -> Self {
         let plan = Plan::of(seed);
         let mut workload = Random::new(seed, 4);
         let mut clients = vec![Client::new("monitor".to_owned(), Version::V5)];
@@ -155,14 +126,12 @@ impl World {
             clocks: 0,
             at: 0,
             steps: Vec::new(),
-            is_traced,
-            trace: VecDeque::new(),
-            trace_max: SHOWN_MAX,
+            trace,
         }
     }
 
     fn run(&mut self) -> Result<Summary, String> {
-        self.note(|world| format!("{:?}", world.plan));
+        self.trace.note(self.at, || format!("{:?}", self.plan));
         self.begin()?;
         for step in 0..self.plan.steps {
             self.step()?;
@@ -184,6 +153,12 @@ impl World {
         })
     }
 
+    fn into_trace(self) -> Trace {
+        self.trace
+    }
+}
+
+impl World {
     /// The monitor subscribes before anything else happens.
     fn begin(&mut self) -> Result<(), String> {
         self.connect(MONITOR, client::Asked { clean_start: true, ..client::Asked::default() });
@@ -219,7 +194,7 @@ impl World {
             steps.retain(|step| !matches!(step, Step::Durable(_)));
         }
         if let Some(step) = self.schedule.pick(&steps) {
-            self.note(|_| format!("{step:?}"));
+            self.note(|| format!("{step:?}"));
             match step {
                 Step::Bytes(link) => {
                     let all = self.machine.under_way(link);
@@ -239,7 +214,7 @@ impl World {
             1..4 => 10_000,
             _ => 1 + self.clock.below(1_000) as u64,
         };
-        self.note(|_| format!("{millis} ms pass"));
+        self.note(|| format!("{millis} ms pass"));
         self.machine.pass(millis);
         if self.clock.chance(10) {
             self.set_wall_clock();
@@ -253,7 +228,7 @@ impl World {
         let honest = START_UNIX_MS + self.machine.now().moment.0;
         let is_back = self.clocks.is_multiple_of(2) && away < START_UNIX_MS;
         let unix_ms = if is_back { honest - away } else { honest + away };
-        self.note(|_| format!("the wall clock is set to {unix_ms}"));
+        self.note(|| format!("the wall clock is set to {unix_ms}"));
         self.machine.set_wall_clock(unix_ms);
     }
 
@@ -266,7 +241,7 @@ impl World {
     /// Takes what the server wrote, and tells it which connections are full.
     fn observe(&mut self) -> Result<(), String> {
         for (client, link, packet) in self.tap.take(&mut self.machine)? {
-            self.note(|_| format!("    -> client {client} {link:?}: {packet}"));
+            self.note(|| format!("    -> client {client} {link:?}: {packet}"));
             self.check_written(client, link, &packet)?;
             if let Some(held) = self.clients.get_mut(client)
                 && held.link == Some(link)
@@ -291,7 +266,7 @@ impl World {
         let is_relieved = held.unread.len() <= UNREAD_MAX / 4;
         if (is_full && !held.is_congested) || (is_relieved && held.is_congested) {
             held.is_congested = is_full;
-            self.note(|_| format!("client {client} congested: {is_full}"));
+            self.note(|| format!("client {client} congested: {is_full}"));
             self.machine.set_congested(link, is_full);
         }
     }
@@ -303,21 +278,14 @@ impl World {
         if held.is_half_closed {
             return;
         }
-        self.note(|_| format!("client {client} {link:?} > {packet}"));
+        self.note(|| format!("client {client} {link:?} > {packet}"));
         let mut bytes = Vec::new();
         encode(packet, version, &mut bytes);
         self.machine.write(link, &bytes);
     }
 
-    fn note(&mut self, what: impl FnOnce(&Self) -> String) {
-        if !self.is_traced {
-            return;
-        }
-        let line = format!("{:5} {}", self.at, what(self));
-        if self.trace.len() >= self.trace_max {
-            self.trace.pop_front();
-        }
-        self.trace.push_back(line);
+    fn note(&mut self, what: impl FnOnce() -> String) {
+        self.trace.note(self.at, what);
     }
 
     /// The client that has this connection, unless it took another.
@@ -330,49 +298,12 @@ impl World {
     }
 }
 
+/// Runs the world of a seed.
+pub fn run(seed: u64) -> Result<Summary, Unsound> {
+    seeds::run::<World>(seed)
+}
+
 /// Runs worlds as the command line asks and prints what is wrong; whether all were sound.
 pub fn command(arguments: &[String], say: &mut dyn FnMut(&str)) -> Result<bool, String> {
-    let mut seeds = 200;
-    let mut first = 0;
-    let mut only = None;
-    let mut arguments = arguments.iter();
-    while let Some(argument) = arguments.next() {
-        let value = arguments.next().and_then(|value| value.parse::<u64>().ok());
-        let value = value.ok_or_else(|| format!("{argument} needs a number"))?;
-        match argument.as_str() {
-            "--seeds" => seeds = value,
-            "--first" => first = value,
-            "--seed" => only = Some(value),
-            other => return Err(format!("{other}: --seeds, --first or --seed is expected")),
-        }
-    }
-    if let Some(seed) = only {
-        let (events, outcome) = trace(seed);
-        for event in &events {
-            say(event);
-        }
-        say(&format!("seed {seed}: {outcome:?}"));
-        return Ok(outcome.is_ok());
-    }
-    let mut unsound = 0;
-    let mut sum = Summary::default();
-    for seed in first..first + seeds {
-        match run(seed) {
-            Ok(summary) => {
-                sum.connections += summary.connections;
-                sum.messages += summary.messages;
-                sum.deliveries += summary.deliveries;
-                sum.wills += summary.wills;
-                sum.shadow_requests += summary.shadow_requests;
-                sum.direct_messages += summary.direct_messages;
-                sum.pages += summary.pages;
-            }
-            Err(failure) => {
-                unsound += 1;
-                say(&failure.to_string());
-            }
-        }
-    }
-    say(&format!("{seeds} worlds from seed {first}: {unsound} unsound; {sum:?}"));
-    Ok(unsound == 0)
+    seeds::command::<World>(arguments, say)
 }

@@ -2,6 +2,7 @@
 
 use super::World;
 use crate::machine::Bug;
+use crate::seeds::{Seeded, Trace};
 
 /// Worlds in which a mistake may stay unseen.
 const SEEDS: u64 = 200;
@@ -10,7 +11,7 @@ const SEEDS: u64 = 200;
 fn is_noticed(bug: Bug, words: &str) {
     let mut said = Vec::new();
     for seed in 0..SEEDS {
-        let mut world = World::new(seed, false);
+        let mut world = World::of(seed, Trace::OFF);
         world.machine.plant(bug);
         match world.run() {
             Err(problem) if problem.contains(words) => return,

@@ -42,7 +42,7 @@ impl World {
     /// owed.
     pub(super) fn rest(&mut self) -> Result<(), String> {
         self.is_resting = true;
-        self.note(|_| "the world comes to rest".to_owned());
+        self.note(|| "the world comes to rest".to_owned());
         self.come_to_rest()?;
         if self.clock.chance(50) {
             self.advance(25_000)?;
@@ -63,7 +63,7 @@ impl World {
 
     /// Time passes, deadline by deadline.
     fn advance(&mut self, millis: u64) -> Result<(), String> {
-        self.note(|_| format!("{millis} ms pass"));
+        self.note(|| format!("{millis} ms pass"));
         let end = self.machine.now().moment.plus_millis(millis);
         while self.machine.now().moment < end {
             let now = self.machine.now().moment;
@@ -84,7 +84,7 @@ impl World {
 
     /// Everybody leaves and everything is removed: nothing may be left.
     pub(super) fn end(&mut self) -> Result<(), String> {
-        self.note(|_| "everybody leaves".to_owned());
+        self.note(|| "everybody leaves".to_owned());
         for client in 1..self.clients.len() {
             self.send(client, &Packet::new(Kind::Disconnect));
             if let Some(at) = self.clients.get(client).and_then(|held| held.connection)

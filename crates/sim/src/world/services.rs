@@ -72,7 +72,7 @@ impl World {
         let wanted = self.choose_request();
         let topic = wanted.topic();
         let number = self.history.sent(api_message(topic.clone(), self.at));
-        self.note(|_| format!("api asks m{number} of {topic}"));
+        self.note(|| format!("api asks m{number} of {topic}"));
         let payload = wanted.payload(number).into();
         if self.workload.chance(30) {
             let message = NewMessage {
@@ -103,7 +103,7 @@ impl World {
         let topic = format!("d/{number}");
         self.history.sent(api_message(topic.clone(), self.at));
         let confirmation = self.workload.chance(70).then_some(CONFIRMATION_SECONDS);
-        self.note(|_| format!("api sends m{number} to client {client}, {confirmation:?}"));
+        self.note(|| format!("api sends m{number} to client {client}, {confirmation:?}"));
         let Some(held) = self.clients.get(client) else { return };
         let client_id = held.id.clone();
         let owner = self.machine.placement().owner_of(&client_id);
