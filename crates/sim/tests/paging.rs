@@ -1,8 +1,12 @@
 //! Queues that memory is too short for: they go to the store in pages, and come back in order.
 
+mod device;
+
 use bitts_broker::Limits;
 use bitts_sim::machine::{Durability, Link, Machine, Options};
-use bitts_sim::packet::{self, Filter, Kind, Packet, Version};
+use bitts_sim::packet::{Filter, Kind, Packet};
+
+use device::{connect, published, send};
 
 /// Bytes of memory for what waits.
 const MEMORY: usize = 16 << 10;
@@ -10,20 +14,6 @@ const MEMORY: usize = 16 << 10;
 fn machine(durability: Durability) -> Machine {
     let limits = Limits { queued_memory_max: MEMORY, ..Limits::default() };
     Machine::new(Options { durability, limits, ..Options::default() })
-}
-
-fn send(machine: &mut Machine, link: Link, packet: &Packet) {
-    let mut bytes = Vec::new();
-    packet::encode(packet, Version::V3, &mut bytes);
-    machine.write(link, &bytes);
-    machine.settle();
-}
-
-fn connect(machine: &mut Machine, client_id: &str, clean_start: bool) -> Link {
-    let link = machine.connect();
-    let client_id = client_id.to_owned();
-    send(machine, link, &Packet { client_id, clean_start, ..Packet::new(Kind::Connect) });
-    link
 }
 
 /// A session with a subscription at this QoS, and its client gone.
@@ -47,25 +37,11 @@ fn number_of(packet: &Packet) -> u16 {
     text.trim_end().parse().expect("a number")
 }
 
-/// The numbers of what came since the last call, in order; nothing is acknowledged.
-fn came(machine: &mut Machine, link: Link) -> Vec<Packet> {
-    let mut received = machine.read(link);
-    let mut found = Vec::new();
-    while let Some(len) = packet::next_len(&received).expect("a length") {
-        let bytes: Vec<u8> = received.drain(..len).collect();
-        let packet = packet::decode(&bytes, Version::V3).expect("a packet");
-        if packet.kind == Kind::Publish {
-            found.push(packet);
-        }
-    }
-    found
-}
-
 /// Takes and acknowledges until nothing more comes.
 fn take_all(machine: &mut Machine, link: Link) -> Vec<u16> {
     let mut numbers = Vec::new();
     loop {
-        let packets = came(machine, link);
+        let packets = published(machine, link);
         if packets.is_empty() {
             return numbers;
         }
@@ -108,7 +84,7 @@ fn nothing_overtakes_a_page() {
         publish(&mut machine, publisher, number, 100);
     }
     let subscriber = connect(&mut machine, "s", false);
-    let mut numbers: Vec<u16> = came(&mut machine, subscriber).iter().map(number_of).collect();
+    let mut numbers: Vec<u16> = published(&mut machine, subscriber).iter().map(number_of).collect();
     for number in 301..=600 {
         publish(&mut machine, publisher, number, 100);
     }

@@ -1,6 +1,8 @@
 //! Every way of a client asks the one decision point: a client exceeds its policies by none of
 //! them. Contract `policies.md` §2 and §5, `mqtt-broker.md` §4 and §10.
 
+mod device;
+
 use std::sync::Arc;
 
 use bitts_aws::control::{Given, Input, NewCertificate, route};
@@ -12,9 +14,11 @@ use bitts_broker::{
     NotDelivered, Now, Origin, Outbox, Placement, Profile, Proof, Shard, ShardId,
 };
 use bitts_mqtt::QoS;
-use bitts_sim::machine::{Link, Machine, Options};
+use bitts_sim::machine::{Machine, Options};
 use bitts_sim::packet::{self, Filter, Kind, Packet, Property, Version, Will};
 use serde_json::{Value, json};
+
+use device::Device;
 
 const ARN: &str = "arn:aws:iot:us-east-1:000000000000:";
 
@@ -53,34 +57,24 @@ fn proof_of(principal: &str, document: &str) -> Proof {
     Proof::Identity(Identity::Authorizer(Arc::new(authorized(principal, document))))
 }
 
-struct Client {
-    link: Link,
-    version: Version,
-    received: Vec<u8>,
-}
-
 struct World {
     machine: Machine,
 }
 
 impl World {
-    fn send(&mut self, client: &Client, packet: &Packet) {
-        let mut bytes = Vec::new();
-        packet::encode(packet, client.version, &mut bytes);
-        self.machine.write(client.link, &bytes);
+    fn send(&mut self, client: &Device, packet: &Packet) {
+        device::write(&mut self.machine, client.link, packet, client.version);
         self.machine.settle();
     }
 
-    fn connect_with(&mut self, proof: Proof, connect: Packet) -> Client {
-        let version = connect.version;
-        let link = self.machine.connect_as(proof);
-        let client = Client { link, version, received: Vec::new() };
+    fn connect_with(&mut self, proof: Proof, connect: Packet) -> Device {
+        let client = Device::new(self.machine.connect_as(proof), connect.version);
         self.send(&client, &connect);
         client
     }
 
     /// Connects; what was answered.
-    fn connect(&mut self, id: &str, allowed: &[(&str, &str)], version: Version) -> Client {
+    fn connect(&mut self, id: &str, allowed: &[(&str, &str)], version: Version) -> Device {
         let proof = proof(&document(allowed));
         let client_id = id.to_owned();
         let connect =
@@ -91,34 +85,27 @@ impl World {
     }
 
     /// Everything that came, acknowledged.
-    fn packets(&mut self, client: &mut Client) -> Vec<Packet> {
+    fn packets(&mut self, client: &mut Device) -> Vec<Packet> {
         let mut found = Vec::new();
         loop {
-            client.received.extend(self.machine.read(client.link));
-            let Some(len) = packet::next_len(&client.received).expect("a length") else {
+            let more = client.take(&mut self.machine);
+            if more.is_empty() {
                 return found;
-            };
-            let bytes: Vec<u8> = client.received.drain(..len).collect();
-            let packet = packet::decode(&bytes, client.version).expect("a packet");
-            if packet.kind == Kind::Publish
-                && let Some(packet_id) = packet.packet_id
-            {
-                self.send(client, &Packet::ack(Kind::PubAck, packet_id, 0));
             }
-            found.push(packet);
+            found.extend(more);
         }
     }
 
-    fn next(&mut self, client: &mut Client, kind: Kind) -> Option<Packet> {
+    fn next(&mut self, client: &mut Device, kind: Kind) -> Option<Packet> {
         self.packets(client).into_iter().find(|packet| packet.kind == kind)
     }
 
-    fn topics(&mut self, client: &mut Client) -> Vec<String> {
+    fn topics(&mut self, client: &mut Device) -> Vec<String> {
         let packets = self.packets(client).into_iter();
         packets.filter(|it| it.kind == Kind::Publish).map(|it| it.topic).collect()
     }
 
-    fn subscribe(&mut self, client: &mut Client, filters: &[&str]) -> Vec<u8> {
+    fn subscribe(&mut self, client: &mut Device, filters: &[&str]) -> Vec<u8> {
         let filters = filters
             .iter()
             .map(|filter| Filter { filter: (*filter).to_owned(), options: 1 })
@@ -128,7 +115,7 @@ impl World {
         self.next(client, Kind::SubAck).map(|it| it.codes).unwrap_or_default()
     }
 
-    fn publish(&mut self, client: &Client, topic: &str, qos: u8, retain: bool) {
+    fn publish(&mut self, client: &Device, topic: &str, qos: u8, retain: bool) {
         let packet = Packet {
             qos,
             retain,
@@ -477,7 +464,7 @@ impl Plane {
     }
 }
 
-fn with_certificate(document: &str) -> (World, Plane, Client, String) {
+fn with_certificate(document: &str) -> (World, Plane, Device, String) {
     let mut plane = Plane { registry: registry(), certificates: 0 };
     let (proof, arn) = plane.certificate("p", document);
     let mut world = world();

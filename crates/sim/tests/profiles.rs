@@ -1,12 +1,16 @@
 //! `docs/profiles.md` lists every difference between the profiles, with scenarios that exist.
 
+mod device;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use bitts_broker::{Limits, Profile};
 use bitts_sim::machine::{Machine, Options};
-use bitts_sim::packet::{self, Filter, Kind, Packet, Version};
+use bitts_sim::packet::{Filter, Kind, Packet, Version};
 use bitts_sim::scenario::load;
+
+use device::Device;
 
 fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
@@ -83,9 +87,8 @@ fn on_aws_a_hundred_messages_are_in_flight_to_a_client() {
         [(Profile::Open, Limits::default(), 130), (Profile::Aws, Limits::aws(), 100)]
     {
         let mut machine = Machine::new(Options { profile, limits, ..Options::default() });
-        let link = machine.connect();
-        let mut bytes = Vec::new();
-        let mut put = |packet: &Packet| packet::encode(packet, Version::V3, &mut bytes);
+        let mut client = Device::new(machine.connect(), Version::V3);
+        let mut put = |packet: &Packet| client.write(&mut machine, packet);
         let client_id = "a".to_owned();
         put(&Packet { client_id, clean_start: true, ..Packet::new(Kind::Connect) });
         let filters = vec![Filter { filter: "t".to_owned(), options: 1 }];
@@ -94,15 +97,9 @@ fn on_aws_a_hundred_messages_are_in_flight_to_a_client() {
             let (topic, packet_id) = ("t".to_owned(), Some(packet_id));
             put(&Packet { qos: 1, topic, packet_id, ..Packet::new(Kind::Publish) });
         }
-        machine.write(link, &bytes);
         machine.settle();
-        let mut received = machine.read(link);
-        let mut came = 0;
-        while let Some(len) = packet::next_len(&received).unwrap() {
-            let bytes: Vec<u8> = received.drain(..len).collect();
-            let packet = packet::decode(&bytes, Version::V3).unwrap();
-            came += usize::from(packet.kind == Kind::Publish);
-        }
+        let came = client.packets(&mut machine);
+        let came = came.iter().filter(|packet| packet.kind == Kind::Publish).count();
         assert_eq!(came, in_flight, "{profile:?}");
     }
 }

@@ -1,28 +1,18 @@
 //! AWS's rates, where they are asked for: what is above one, and when it goes on. Contract
 //! `mqtt-broker.md` §3 and `data-plane-http.md` §10.
 
+mod device;
+
 use bitts_broker::command::{Command, Reply};
 use bitts_broker::{Dropped, NewMessage, Profile, Rates, ShardId};
 use bitts_mqtt::QoS;
 use bitts_sim::machine::{Link, Machine, Options};
-use bitts_sim::packet::{self, Filter, Kind, Packet, Version};
+use bitts_sim::packet::{Filter, Kind, Packet, Version};
+
+use device::{Device, connect, send};
 
 fn machine(rates: Rates) -> Machine {
     Machine::new(Options { rates, ..Options::default() })
-}
-
-fn send(machine: &mut Machine, link: Link, packet: &Packet) {
-    let mut bytes = Vec::new();
-    packet::encode(packet, Version::V3, &mut bytes);
-    machine.write(link, &bytes);
-    machine.settle();
-}
-
-fn connect(machine: &mut Machine, client_id: &str, clean_start: bool) -> Link {
-    let link = machine.connect();
-    let client_id = client_id.to_owned();
-    send(machine, link, &Packet { client_id, clean_start, ..Packet::new(Kind::Connect) });
-    link
 }
 
 fn subscribe(machine: &mut Machine, link: Link, filters: &[&str]) {
@@ -40,21 +30,12 @@ fn publish(machine: &mut Machine, link: Link, packet_id: u16, topic: &str, retai
 
 /// The packets of one kind that came since the last call; a client acknowledges each PUBLISH.
 fn came(machine: &mut Machine, link: Link, kind: Kind) -> Vec<Packet> {
-    let mut received = machine.read(link);
-    let mut found = Vec::new();
-    while let Some(len) = packet::next_len(&received).expect("a length") {
-        let bytes: Vec<u8> = received.drain(..len).collect();
-        let packet = packet::decode(&bytes, Version::V3).expect("a packet");
-        if packet.kind == Kind::Publish
-            && let Some(packet_id) = packet.packet_id
-        {
-            send(machine, link, &Packet::ack(Kind::PubAck, packet_id, 0));
-        }
-        if packet.kind == kind {
-            found.push(packet);
-        }
+    let packets = device::came(machine, link);
+    let messages = packets.iter().filter(|packet| packet.kind == Kind::Publish);
+    for packet_id in messages.filter_map(|packet| packet.packet_id) {
+        send(machine, link, &Packet::ack(Kind::PubAck, packet_id, 0));
     }
-    found
+    packets.into_iter().filter(|packet| packet.kind == kind).collect()
 }
 
 fn count(machine: &mut Machine, link: Link, kind: Kind) -> usize {
@@ -181,15 +162,11 @@ fn what_a_connect_above_its_rate_is_told_is_the_profiles() {
         let rates = Rates { connect_requests: 1, ..Rates::default() };
         let mut machine = Machine::new(Options { rates, profile, ..Options::default() });
         for expected in [0, code] {
-            let link = machine.connect();
-            let client_id = "a".to_owned();
-            let version = Version::V5;
+            let mut device = Device::new(machine.connect(), Version::V5);
+            let (client_id, version) = ("a".to_owned(), Version::V5);
             let connect = Packet { client_id, version, ..Packet::new(Kind::Connect) };
-            let mut bytes = Vec::new();
-            packet::encode(&connect, Version::V5, &mut bytes);
-            machine.write(link, &bytes);
-            machine.settle();
-            let answer = packet::decode(&machine.read(link), Version::V5).unwrap();
+            device.send(&mut machine, &connect);
+            let answer = device.packets(&mut machine).remove(0);
             assert_eq!((answer.kind, answer.code), (Kind::ConnAck, expected), "{profile:?}");
         }
     }

@@ -2,27 +2,14 @@
 
 mod device;
 
-use bitts_broker::ShardId;
 use bitts_sim::machine::{Machine, Options, Step};
 use bitts_sim::packet::{Filter, Kind, Packet, Property, Value, Version};
 
-use device::Device;
-
-/// The first of these names that a shard owns.
-fn owned(machine: &Machine, shard: u8, name: impl Fn(u32) -> String) -> String {
-    let mut names = (0..).map(name);
-    names.find(|name| machine.placement().owner_of(name) == ShardId(shard)).expect("some name")
-}
+use device::{Device, owned, settle_but_for};
 
 /// Everything happens but that shard 0 hears of shard 1.
 fn settle_but_for_mail(machine: &mut Machine) {
-    let mut steps = Vec::new();
-    loop {
-        machine.steps(&mut steps);
-        let is_withheld = |step: &&Step| matches!(step, Step::Mail { to: 0, lane: 1 });
-        let Some(step) = steps.iter().find(|step| !is_withheld(step)).copied() else { return };
-        machine.step(step);
-    }
+    settle_but_for(machine, |step| matches!(step, Step::Mail { to: 0, lane: 1 }));
 }
 
 /// [MQTT-4.3.3-10] A member of another shard has the message, and the group had not

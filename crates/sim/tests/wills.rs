@@ -1,37 +1,11 @@
 //! A Will that a crash would repeat reaches nobody before it is durable that it is done.
 
-use bitts_sim::machine::{Durability, Link, Machine, Options, Step};
-use bitts_sim::packet::{self, Filter, Kind, Packet, Version};
+mod device;
 
-fn send(machine: &mut Machine, link: Link, packet: &Packet) {
-    let mut bytes = Vec::new();
-    packet::encode(packet, Version::V3, &mut bytes);
-    machine.write(link, &bytes);
-    machine.settle();
-}
+use bitts_sim::machine::{Durability, Link, Machine, Options};
+use bitts_sim::packet::{Filter, Kind, Packet, Will};
 
-fn published(machine: &mut Machine, link: Link) -> usize {
-    let mut received = machine.read(link);
-    let mut count = 0;
-    while let Some(len) = packet::next_len(&received).expect("a length") {
-        let bytes: Vec<u8> = received.drain(..len).collect();
-        let packet = packet::decode(&bytes, Version::V3).expect("a packet");
-        count += usize::from(packet.kind == Kind::Publish);
-    }
-    count
-}
-
-/// Lets everything happen but that something becomes durable.
-fn settle_without_store(machine: &mut Machine) {
-    let mut steps = Vec::new();
-    for _ in 0..10_000 {
-        machine.steps(&mut steps);
-        steps.retain(|step| !matches!(step, Step::Durable(_)));
-        let Some(step) = steps.first() else { return };
-        machine.step(*step);
-    }
-    panic!("the machine does not come to rest");
-}
+use device::{connect, published, send, settle_but_for_the_disk};
 
 #[test]
 fn nobody_has_a_will_before_it_is_durable_that_it_is_done() {
@@ -40,32 +14,29 @@ fn nobody_has_a_will_before_it_is_durable_that_it_is_done() {
         let mut machine = Machine::new(options);
         let watchers: Vec<Link> = (0..6)
             .map(|number| {
-                let link = machine.connect();
                 let client_id = format!("watcher-{number}");
-                let clean_start = number % 2 == 0;
-                let connect = Packet { client_id, clean_start, ..Packet::new(Kind::Connect) };
-                send(&mut machine, link, &connect);
+                let link = connect(&mut machine, &client_id, number % 2 == 0);
                 let filters = vec![Filter { filter: "w".to_owned(), options: number % 3 }];
                 let packet_id = Some(1);
                 let subscribe = Packet { packet_id, filters, ..Packet::new(Kind::Subscribe) };
                 send(&mut machine, link, &subscribe);
-                assert_eq!(published(&mut machine, link), 0);
+                assert_eq!(published(&mut machine, link), []);
                 link
             })
             .collect();
         let lamp = machine.connect();
-        let will = Some(packet::Will { topic: "w".to_owned(), qos: 1, ..packet::Will::default() });
+        let will = Some(Will { topic: "w".to_owned(), qos: 1, ..Will::default() });
         let client_id = "lamp".to_owned();
         send(&mut machine, lamp, &Packet { client_id, will, ..Packet::new(Kind::Connect) });
 
         machine.hang_up(lamp);
-        settle_without_store(&mut machine);
+        settle_but_for_the_disk(&mut machine);
         for link in &watchers {
-            assert_eq!(published(&mut machine, *link), 0, "{shards} shards");
+            assert_eq!(published(&mut machine, *link), [], "{shards} shards");
         }
         machine.settle();
         for link in &watchers {
-            assert_eq!(published(&mut machine, *link), 1, "{shards} shards");
+            assert_eq!(published(&mut machine, *link).len(), 1, "{shards} shards");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+use bitts_broker::ShardId;
 use bitts_sim::machine::{Link, Machine, Request, Step};
 use bitts_sim::packet::{self, Filter, Kind, Packet, Property, Value, Version};
 use serde_json::Value as Json;
@@ -15,6 +16,11 @@ pub(crate) struct Device {
 }
 
 impl Device {
+    /// A client that said nothing.
+    pub(crate) fn new(link: Link, version: Version) -> Self {
+        Self { link, version, bytes: Vec::new(), next_packet_id: 0 }
+    }
+
     /// A client that connects; `expiry` is its Session Expiry Interval.
     pub(crate) fn connect(machine: &mut Machine, id: &str, version: Version, expiry: u32) -> Self {
         let link = machine.connect();
@@ -27,7 +33,7 @@ impl Device {
         (id, version, expiry): (&str, Version, u32),
         mut properties: Vec<Property>,
     ) -> Self {
-        let mut device = Self { link, version, bytes: Vec::new(), next_packet_id: 0 };
+        let mut device = Self::new(link, version);
         if version == Version::V5 && expiry > 0 {
             properties.push(Property { id: 0x11, value: Value::Four(expiry) });
         }
@@ -52,20 +58,13 @@ impl Device {
 
     /// Sends, and lets nothing happen.
     pub(crate) fn write(&mut self, machine: &mut Machine, packet: &Packet) {
-        let mut bytes = Vec::new();
-        packet::encode(packet, self.version, &mut bytes);
-        machine.write(self.link, &bytes);
+        write(machine, self.link, packet, self.version);
     }
 
     /// What came since the last look.
     pub(crate) fn packets(&mut self, machine: &mut Machine) -> Vec<Packet> {
         self.bytes.extend(machine.read(self.link));
-        let mut found = Vec::new();
-        while let Some(len) = packet::next_len(&self.bytes).expect("a length") {
-            let bytes: Vec<u8> = self.bytes.drain(..len).collect();
-            found.push(packet::decode(&bytes, self.version).expect("a packet"));
-        }
-        found
+        whole_packets(&mut self.bytes, self.version)
     }
 
     /// The same, messages acknowledged.
@@ -144,12 +143,63 @@ pub(crate) fn http(
     machine.answer(&answer)
 }
 
+/// Sends on a connection, and lets nothing happen.
+pub(crate) fn write(machine: &mut Machine, link: Link, packet: &Packet, version: Version) {
+    let mut bytes = Vec::new();
+    packet::encode(packet, version, &mut bytes);
+    machine.write(link, &bytes);
+}
+
+fn whole_packets(bytes: &mut Vec<u8>, version: Version) -> Vec<Packet> {
+    let mut found = Vec::new();
+    while let Some(len) = packet::next_len(bytes).expect("a length") {
+        let bytes: Vec<u8> = bytes.drain(..len).collect();
+        found.push(packet::decode(&bytes, version).expect("a packet"));
+    }
+    found
+}
+
+/// Sends on a connection of MQTT 3.1.1, and lets everything happen that follows.
+pub(crate) fn send(machine: &mut Machine, link: Link, packet: &Packet) {
+    write(machine, link, packet, Version::V3);
+    machine.settle();
+}
+
+/// A connection of MQTT 3.1.1, whatever is answered to it.
+pub(crate) fn connect(machine: &mut Machine, client_id: &str, clean_start: bool) -> Link {
+    let link = machine.connect();
+    let client_id = client_id.to_owned();
+    send(machine, link, &Packet { client_id, clean_start, ..Packet::new(Kind::Connect) });
+    link
+}
+
+/// What came on a connection of MQTT 3.1.1 since the last look.
+pub(crate) fn came(machine: &mut Machine, link: Link) -> Vec<Packet> {
+    whole_packets(&mut machine.read(link), Version::V3)
+}
+
+/// The messages among it.
+pub(crate) fn published(machine: &mut Machine, link: Link) -> Vec<Packet> {
+    came(machine, link).into_iter().filter(|packet| packet.kind == Kind::Publish).collect()
+}
+
+/// The first of these names that a shard owns.
+pub(crate) fn owned(machine: &Machine, shard: u8, name: impl Fn(u32) -> String) -> String {
+    let mut names = (0..).map(name);
+    names.find(|name| machine.placement().owner_of(name) == ShardId(shard)).expect("some name")
+}
+
 /// Lets everything happen but that something becomes durable.
 pub(crate) fn settle_but_for_the_disk(machine: &mut Machine) {
+    settle_but_for(machine, |step| matches!(step, Step::Durable(_)));
+}
+
+/// Lets everything happen but this.
+pub(crate) fn settle_but_for(machine: &mut Machine, is_withheld: impl Fn(&Step) -> bool) {
     let mut steps = Vec::new();
     for _ in 0..100_000 {
         machine.steps(&mut steps);
-        let Some(step) = steps.iter().find(|it| !matches!(it, Step::Durable(_))) else { return };
+        let Some(step) = steps.iter().find(|step| !is_withheld(step)) else { return };
         machine.step(*step);
     }
     panic!("the machine does not come to rest");
