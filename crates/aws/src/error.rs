@@ -86,6 +86,9 @@ impl ErrorKind {
     }
 }
 
+/// The message of [`ErrorKind::Throttling`] for whoever asks too often.
+pub const RATE_EXCEEDED: &str = "Rate exceeded";
+
 /// Bytes kept of a message that a response brought; the rest is cut off.
 const MESSAGE_BYTES_MAX: usize = 1024;
 
@@ -122,6 +125,12 @@ impl ApiError {
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into() }
+    }
+
+    /// The error for whoever asks too often.
+    #[must_use]
+    pub fn rate_exceeded() -> Self {
+        Self::new(ErrorKind::Throttling, RATE_EXCEEDED)
     }
 
     /// The JSON body. `trace_id` is the response's `x-amzn-RequestId`.

@@ -6,6 +6,7 @@
 
 mod checkpoint;
 pub mod command;
+pub mod data_plane;
 mod direct;
 mod hold_off;
 mod input;

@@ -4,6 +4,7 @@
 //! Two steps, because permission comes before validation: [`route`] gives the operation and the
 //! name in its path, [`Request::parse`] the rest. Contract `data-plane-http.md`.
 
+mod answer;
 mod connection;
 mod direct;
 mod list_connections;
@@ -18,6 +19,7 @@ mod shadow;
 mod throttle_next;
 mod topic;
 
+pub use answer::Answer;
 pub use connection::{
     Connection, DeleteConnection, GetConnection, ListSubscriptions, Subscription, SubscriptionPage,
 };

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::Front;
 use super::answer::{Answer, Trace};
 use super::authenticate::Door;
-use super::data_plane::{connection, unavailable};
+use super::data_plane::unavailable;
 use super::disconnect::OPERATIONS;
 use crate::{metrics, sys};
 
@@ -253,7 +253,7 @@ impl Front {
                     session_identifier: info.session_identifier.clone(),
                     subscriptions: info.subscriptions,
                     queued: info.queued,
-                    connection: connection(&info, true),
+                    connection: info.told(true),
                 })
                 .collect(),
         };

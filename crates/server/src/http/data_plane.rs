@@ -1,18 +1,13 @@
-//! The data plane of AWS IoT: from a request to a command, from a reply to an answer.
+//! The data plane of AWS IoT: who asks, whether they may, and the way to the shards and back.
 //!
-//! Paths, parameters, limits and errors are `bitts-aws`'s, facts are the shard's; this is what is
-//! left. Contract `data-plane-http.md`.
+//! Paths, parameters, limits and errors are `bitts-aws`'s, commands and answers
+//! [`bitts_broker::data_plane`]'s. Contract `data-plane-http.md`.
 
-use bitts_aws::api::{
-    self, Connection, GetConnection, ListRetainedMessages, ListSubscriptions, Operation,
-    RetainedMessage, RetainedPage, RetainedSummary, Route, Subscription, SubscriptionPage,
-    next_token,
-};
+use bitts_aws::api::{self, Operation, Route};
 use bitts_aws::error::{ApiError, ErrorKind};
 use bitts_aws::sigv4;
-use bitts_broker::command::{Command, ConnectionInfo, Further, Reply};
-use bitts_broker::{Message, NewMessage};
-use bitts_mqtt::{PublishProperties, QoS, UserPropertiesBuf};
+use bitts_broker::command::Further;
+use bitts_broker::data_plane;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Incoming};
@@ -23,8 +18,6 @@ use hyper::{HeaderMap, Request};
 use super::Front;
 use super::answer::{Answer, Trace};
 use super::authenticate::Door;
-use super::direct;
-use super::throttle::too_many;
 
 /// Longest time that a client id is held off, in seconds: a day.
 pub(super) const HOLD_OFF_SECONDS_MAX: u32 = 86_400;
@@ -63,7 +56,7 @@ impl Front {
                         let outcome = self.perform(asked, payload, &head, trace).await;
                         outcome.unwrap_or_else(|error| Answer::error(&error, trace))
                     }
-                    Err(error) => direct::refuse(operation, &error, trace),
+                    Err(error) => refuse(operation, &error, trace),
                 };
                 (answer, true)
             }
@@ -111,151 +104,28 @@ impl Front {
 
     async fn perform(
         &self,
-        request: api::Request,
+        asked: api::Request,
         payload: Bytes,
         head: &Parts,
         trace: &Trace,
     ) -> Result<Answer, ApiError> {
-        match request {
-            api::Request::DeleteConnection(asked) => {
-                self.delete_connection(asked, further(&head.headers)?, trace).await
-            }
-            api::Request::GetConnection(asked) => self.get_connection(asked, trace).await,
-            api::Request::ListSubscriptions(asked) => self.list_subscriptions(asked, trace).await,
-            api::Request::Publish(asked) => self.publish(asked, payload, trace).await,
-            api::Request::GetRetainedMessage(asked) => {
-                self.get_retained_message(asked.topic, trace).await
-            }
-            api::Request::ListRetainedMessages(asked) => {
-                self.list_retained_messages(asked, trace).await
-            }
-            api::Request::SendDirectMessage(asked) => {
-                self.send_direct_message(asked, payload, trace).await
-            }
-            api::Request::GetThingShadow(asked) => self.get_thing_shadow(asked, trace).await,
-            api::Request::UpdateThingShadow(asked) => {
-                self.update_thing_shadow(asked, payload, trace).await
-            }
-            api::Request::DeleteThingShadow(asked) => self.delete_thing_shadow(asked, trace).await,
-            api::Request::ListNamedShadowsForThing(asked) => {
-                self.list_named_shadows(asked, trace).await
-            }
-        }
-    }
-
-    async fn delete_connection(
-        &self,
-        asked: api::DeleteConnection,
-        further: Further,
-        trace: &Trace,
-    ) -> Result<Answer, ApiError> {
-        let api::DeleteConnection { client_id, clean_session, prevent_will_message } = asked;
-        let owner = self.mesh.placement.owner_of(&client_id);
-        let command =
-            Command::DeleteConnection { client_id, clean_session, prevent_will_message, further };
-        match self.mesh.call(owner, command).await {
-            Some(Reply::Done) => Ok(Answer::empty(trace)),
-            reply => Err(refused(Operation::DeleteConnection, reply)),
-        }
-    }
-
-    async fn get_connection(
-        &self,
-        asked: GetConnection,
-        trace: &Trace,
-    ) -> Result<Answer, ApiError> {
-        let GetConnection { client_id, include_socket_information } = asked;
-        let owner = self.mesh.placement.owner_of(&client_id);
-        match self.mesh.call(owner, Command::GetConnection { client_id }).await {
-            Some(Reply::Connection(info)) => {
-                Ok(Answer::json(&connection(&info, include_socket_information), trace))
-            }
-            reply => Err(refused(Operation::GetConnection, reply)),
-        }
-    }
-
-    async fn list_subscriptions(
-        &self,
-        asked: ListSubscriptions,
-        trace: &Trace,
-    ) -> Result<Answer, ApiError> {
-        let ListSubscriptions { client_id, max_results: max, after } = asked;
-        let owner = self.mesh.placement.owner_of(&client_id);
-        let command = Command::ListSubscriptions { client_id, after, max };
-        match self.mesh.call(owner, command).await {
-            Some(Reply::Subscriptions { subscriptions, more }) => {
-                let last = subscriptions.last().filter(|_| more);
-                let page = SubscriptionPage {
-                    next_token: last.map(|last| next_token(&last.topic_filter)),
-                    subscriptions: subscriptions
-                        .iter()
-                        .map(|held| Subscription {
-                            topic_filter: held.topic_filter.to_string(),
-                            qos: held.qos.min(1),
-                        })
-                        .collect(),
-                };
-                Ok(Answer::json(&page, trace))
-            }
-            reply => Err(refused(Operation::ListSubscriptions, reply)),
-        }
-    }
-
-    async fn publish(
-        &self,
-        asked: api::Publish,
-        payload: Bytes,
-        trace: &Trace,
-    ) -> Result<Answer, ApiError> {
-        let owner = self.mesh.placement.owner_of(&asked.topic);
-        let message = new_message(asked, payload)?;
-        match self.mesh.call(owner, Command::Publish(message)).await {
-            Some(Reply::Done) => Ok(Answer::json_bytes(api::published(trace.as_str()), trace)),
-            reply => Err(refused(Operation::Publish, reply)),
-        }
-    }
-
-    async fn get_retained_message(&self, topic: String, trace: &Trace) -> Result<Answer, ApiError> {
-        let owner = self.mesh.placement.owner_of(&topic);
-        match self.mesh.call(owner, Command::GetRetainedMessage { topic }).await {
-            Some(Reply::Retained(message)) => Ok(Answer::json(&retained_message(&message), trace)),
-            reply => Err(refused(Operation::GetRetainedMessage, reply)),
-        }
-    }
-
-    async fn list_retained_messages(
-        &self,
-        asked: ListRetainedMessages,
-        trace: &Trace,
-    ) -> Result<Answer, ApiError> {
-        let ListRetainedMessages { max_results: max, after } = asked;
-        let command = Command::ListRetainedMessages { after, max };
-        let replies = self.mesh.call_all(command).await.ok_or_else(unavailable)?;
-        let mut found = Vec::new();
-        let mut more = false;
-        for reply in replies {
-            if let Reply::RetainedList { messages, more: on_shard } = reply {
-                found.extend(messages);
-                more |= on_shard;
-            }
-        }
-        found.sort_unstable_by(|a, b| a.topic.cmp(&b.topic));
-        more |= found.len() > max;
-        found.truncate(max);
-        let last = found.last().filter(|_| more);
-        let page = RetainedPage {
-            next_token: last.map(|last| next_token(&last.topic)),
-            retained_topics: found
-                .iter()
-                .map(|message| RetainedSummary {
-                    topic: message.topic.to_string(),
-                    payload_size: message.payload.len() as u64,
-                    qos: message.qos.min(QoS::One) as u8,
-                    last_modified_time: message.accepted_unix_ms,
-                })
-                .collect(),
+        let further = match &asked {
+            api::Request::DeleteConnection(_) => further(&head.headers)?,
+            _ => Further::default(),
         };
-        Ok(Answer::json(&page, trace))
+        let (owner, command) = data_plane::command(&asked, payload, further)?;
+        let replies = match owner {
+            Some(name) => {
+                let owner = self.mesh.placement.owner_of(name);
+                self.mesh.call(owner, command).await.map(|reply| vec![reply])
+            }
+            None => self.mesh.call_all(command).await,
+        };
+        let replies = replies.ok_or_else(|| stopping(&asked))?;
+        Ok(match data_plane::answer(&asked, replies)?.body(trace.as_str()) {
+            Some(body) => Answer::json_bytes(body, trace),
+            None => Answer::empty(trace),
+        })
     }
 }
 
@@ -281,120 +151,34 @@ fn further(headers: &HeaderMap) -> Result<Further, ApiError> {
     })
 }
 
-/// What GetConnection tells (GC-1 to GC-7).
-pub(super) fn connection(info: &ConnectionInfo, with_sockets: bool) -> Connection {
-    let (source, target) = (info.source, info.target);
-    let (source, target) = if with_sockets { (source, target) } else { (None, None) };
-    Connection {
-        connected: info.connected,
-        client_id: Some(info.client_id.clone()),
-        clean_session: Some(info.clean_session),
-        connected_since: info.connected_since,
-        disconnected_since: info.disconnected_since,
-        disconnect_reason: info
-            .disconnect_reason
-            .map(|cause| cause.disconnect_reason().as_str().to_owned()),
-        keep_alive_duration: info.keep_alive.map(u32::from),
-        session_expiry: info.session_expiry.map(u64::from),
-        thing_name: info.thing_name.clone(),
-        source_ip: source.map(|address| address.ip().to_string()),
-        source_port: source.map(|address| address.port()),
-        target_ip: target.map(|address| address.ip().to_string()),
-        target_port: target.map(|address| address.port()),
-    }
-}
-
-/// The properties of a message, encoded.
-pub(super) fn message_properties(
-    user_properties: &[(String, String)],
-    payload_format_indicator: Option<bool>,
-    (content_type, response_topic): (Option<&str>, Option<&str>),
-    correlation_data: Option<&[u8]>,
-) -> Result<Vec<u8>, ApiError> {
-    let mut user = UserPropertiesBuf::new();
-    for (name, value) in user_properties {
-        if !user.push(name, value) {
-            let message = "A user property is longer than 65535 bytes";
-            return Err(ApiError::new(ErrorKind::InvalidRequest, message));
-        }
-    }
-    let mut properties = Vec::new();
-    PublishProperties {
-        payload_format_indicator,
-        content_type,
-        response_topic,
-        correlation_data,
-        user_properties: user.as_properties(),
-        ..PublishProperties::default()
-    }
-    .encode_forwarded(&mut properties);
-    Ok(properties)
-}
-
-fn new_message(asked: api::Publish, payload: Bytes) -> Result<NewMessage, ApiError> {
-    let properties = message_properties(
-        &asked.user_properties,
-        asked.payload_format_indicator,
-        (asked.content_type.as_deref(), asked.response_topic.as_deref()),
-        asked.correlation_data.as_deref(),
-    )?;
-    Ok(NewMessage {
-        topic: asked.topic,
-        payload,
-        qos: if asked.qos == 0 { QoS::Zero } else { QoS::One },
-        retain: asked.retain,
-        properties,
-        message_expiry_interval: asked.message_expiry,
-    })
-}
-
-fn retained_message(message: &Message) -> RetainedMessage {
-    let properties = PublishProperties::from_forwarded(&message.properties);
-    let user = properties.user_properties.iter();
-    let user: Vec<_> = user.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    RetainedMessage {
-        topic: message.topic.to_string(),
-        payload: message.payload.to_vec(),
-        qos: message.qos.min(QoS::One) as u8,
-        last_modified_time: message.accepted_unix_ms,
-        user_properties: (!user.is_empty()).then_some(user),
-    }
-}
-
 /// No shard answers: the server stops.
 pub(super) fn unavailable() -> ApiError {
     ApiError::new(ErrorKind::ServiceUnavailable, "The server is stopping")
 }
 
-/// The exception for a reply that is not the one hoped for.
-pub(super) fn refused(operation: Operation, reply: Option<Reply>) -> ApiError {
-    match reply {
-        Some(Reply::NotFound) => {
-            let message = match operation {
-                Operation::GetRetainedMessage => "No retained message on this topic",
-                _ => "No connection or session for this client ID",
-            };
-            ApiError::new(ErrorKind::ResourceNotFound, message)
-        }
-        Some(Reply::OtherSession) => {
-            ApiError::new(ErrorKind::Conflict, "The client's session is another one")
-        }
-        Some(Reply::QuotaExceeded) => {
-            ApiError::new(ErrorKind::Throttling, "The limit on retained messages is reached")
-        }
-        Some(Reply::DiskFull) => {
-            ApiError::new(ErrorKind::ServiceUnavailable, "The disk of the server is full")
-        }
-        Some(Reply::Throttled) => too_many(),
-        Some(Reply::Reserved) => {
-            let message = "No service of this version reads the reserved topic";
-            ApiError::new(ErrorKind::InvalidRequest, message)
-        }
-        // The models of these operations know no 503.
-        None if operation != Operation::GetRetainedMessage => {
+/// The same as the operation's model has it: not each knows 503.
+fn stopping(asked: &api::Request) -> ApiError {
+    match asked {
+        api::Request::DeleteConnection(_)
+        | api::Request::GetConnection(_)
+        | api::Request::ListSubscriptions(_)
+        | api::Request::SendDirectMessage(_)
+        | api::Request::Publish(_) => {
             ApiError::new(ErrorKind::InternalFailure, "The server is stopping")
         }
-        None => unavailable(),
-        Some(_) => ApiError::new(ErrorKind::InternalFailure, "An unexpected reply"),
+        api::Request::GetRetainedMessage(_)
+        | api::Request::ListRetainedMessages(_)
+        | api::Request::GetThingShadow(_)
+        | api::Request::UpdateThingShadow(_)
+        | api::Request::DeleteThingShadow(_)
+        | api::Request::ListNamedShadowsForThing(_) => unavailable(),
     }
+}
+
+/// The answer to a request that nobody looked at further. A sender who may not send direct messages
+/// gets no body, unlike one whose receiver may not receive them (`delete-connection.md` §3).
+fn refuse(operation: Operation, error: &ApiError, trace: &Trace) -> Answer {
+    let answer = Answer::error(error, trace);
+    let is_sender = operation == Operation::SendDirectMessage && error.kind == ErrorKind::Forbidden;
+    if is_sender { answer.without_body() } else { answer }
 }

@@ -10,11 +10,9 @@ mod authenticate;
 mod compare;
 mod control_plane;
 mod data_plane;
-mod direct;
 mod disconnect;
 mod guard;
 mod listener;
-mod shadows;
 mod throttle;
 mod upgrade;
 

@@ -10,10 +10,8 @@ use std::sync::{Mutex, PoisonError};
 
 use bitts_aws::api::Operation;
 use bitts_aws::control::{ControlError, ControlErrorKind};
-use bitts_aws::error::{ApiError, ErrorKind};
+use bitts_aws::error::{ApiError, RATE_EXCEEDED};
 use bitts_broker::Moment;
-
-const RATE_EXCEEDED: &str = "Rate exceeded";
 
 /// Most requests a second, by operation; 0 is no limit. Default none.
 #[derive(Clone, Debug, Default)]
@@ -97,7 +95,7 @@ impl Throttle {
     /// Counts a request, or refuses it.
     pub(super) fn check(&self, operation: Operation, now: Moment) -> Result<(), ApiError> {
         let is_in_time = !self.is_wanted(operation) && self.is_in_time(operation, now);
-        is_in_time.then_some(()).ok_or_else(too_many)
+        is_in_time.then_some(()).ok_or_else(ApiError::rate_exceeded)
     }
 
     /// Counts a request to the control plane, or refuses it.
@@ -142,11 +140,6 @@ impl Throttle {
             .is_ok()
         })
     }
-}
-
-/// The exception for whoever asks too often.
-pub(super) fn too_many() -> ApiError {
-    ApiError::new(ErrorKind::Throttling, RATE_EXCEEDED)
 }
 
 #[cfg(test)]
