@@ -5,6 +5,8 @@
 //! says nothing, for the checkpoint that follows tells of it again. What a shard accepted and
 //! another had not taken from its inbox is given to it again by [`Shard::restore_message`].
 
+mod sessions;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -22,6 +24,7 @@ use crate::record::{
 use crate::shard::Shard;
 use crate::slot::{ShardId, ShardSet};
 use crate::time::Now;
+use sessions::Sessions;
 
 /// Units between two looks at which messages nothing refers to any more.
 const UNITS_PER_SWEEP: usize = 4_096;
@@ -49,7 +52,7 @@ pub struct Recovery {
     shards: u8,
     next_entry: u64,
     next_page: u64,
-    sessions: BTreeMap<Arc<str>, SavedSession>,
+    sessions: Sessions,
     retained: BTreeMap<Box<str>, Arc<Message>>,
     parked: BTreeMap<Arc<str>, BTreeMap<u64, Arc<Message>>>,
     shadows: BTreeMap<(Box<str>, Option<Box<str>>), Bytes>,
@@ -84,8 +87,8 @@ pub type Parked = Vec<(u64, Arc<Message>)>;
 /// What the journal adds up to.
 #[derive(Debug)]
 pub struct Recovered {
-    /// Every session, by Client Identifier.
-    pub sessions: Vec<SavedSession>,
+    /// Every session, by Client Identifier. Whoever is done with one lets go of it.
+    pub sessions: Vec<Box<SavedSession>>,
     /// Every retained message, by topic.
     pub retained: Vec<Arc<Message>>,
     /// What `$share` groups keep, by group and number.
@@ -115,7 +118,7 @@ impl Recovery {
             shards: 1,
             next_entry: 1,
             next_page: 1,
-            sessions: BTreeMap::new(),
+            sessions: Sessions::new(now.unix_ms),
             retained: BTreeMap::new(),
             parked: BTreeMap::new(),
             shadows: BTreeMap::new(),
@@ -186,7 +189,7 @@ impl Recovery {
         let mailed = self.mailed.iter();
         let untaken = mailed.filter_map(|(log, held)| untaken(&self.taken, *log, held)).collect();
         Recovered {
-            sessions: self.sessions.into_values().collect(),
+            sessions: self.sessions.into_sorted(),
             retained: self.retained.into_values().collect(),
             parked: self
                 .parked
@@ -211,20 +214,13 @@ impl Recovery {
         match record {
             Record::SessionEnded { client_id } => {
                 if let Some(session) = self.sessions.remove(&client_id) {
-                    self.take_back(session);
+                    self.take_back(*session);
                 }
             }
             Record::Gone(gone) => {
                 self.gone.insert(Arc::clone(&gone.client_id), *gone);
             }
-            Record::Session(mut session) => {
-                let client_id = Arc::clone(&session.client_id);
-                if let Some(old) = self.sessions.remove(&client_id) {
-                    session.owed = old.owed;
-                    session.pages = old.pages;
-                }
-                self.sessions.insert(client_id, *session);
-            }
+            Record::Session(session) => self.sessions.put(session),
             Record::Kept { message } => self.keep(message, true),
             Record::Shadow { thing, shadow, state } if state.is_empty() => {
                 self.shadows.remove(&(thing, shadow));
@@ -301,10 +297,7 @@ impl Recovery {
             return;
         };
         self.gone.remove(&client_id);
-        let session = self
-            .sessions
-            .entry(Arc::clone(&client_id))
-            .or_insert_with(|| SavedSession::new(client_id));
+        let session = self.sessions.entry(&client_id);
         session.version = version;
         session.expiry = expiry;
         session.keep_alive = keep_alive;
@@ -512,7 +505,13 @@ impl SavedSession {
                     *held = owed;
                 }
             }
-            Err(at) => self.owed.insert(at, owed),
+            Err(at) => {
+                if self.owed.is_empty() {
+                    // Most sessions are owed nothing or one message.
+                    self.owed.reserve_exact(1);
+                }
+                self.owed.insert(at, owed);
+            }
         }
     }
 }

@@ -30,10 +30,14 @@ pub fn restore(
     now: Now,
 ) -> Result<(), BadShadow> {
     let before = placement.with_shards(recovered.shards);
+    let mut owned: Vec<Vec<_>> = shards.iter().map(|_| Vec::new()).collect();
     for session in recovered.sessions {
-        if let Some((shard, out)) = owner(shards, outs, placement, &session.client_id) {
-            shard.restore_session(now, session, out);
+        if let Some(owned) = owned.get_mut(usize::from(placement.owner_of(&session.client_id).0)) {
+            owned.push(session);
         }
+    }
+    for ((shard, out), sessions) in shards.iter_mut().zip(outs.iter_mut()).zip(owned) {
+        shard.restore_sessions(now, sessions, out);
     }
     exchange(shards, outs, now);
     for shard in shards.iter_mut() {

@@ -11,7 +11,6 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-use bitts_broker::record::SavedSession;
 use bitts_broker::recover::Recovered;
 use bitts_broker::{Now, Outbox, PageId, Placement, SessionRef, Shard, ShardId};
 use bitts_store::disk::{OsDisk, OsReader};
@@ -165,7 +164,7 @@ impl Storage {
         tracing::info!(
             journal_bytes = opened.bytes(),
             sessions = recovered.sessions.len(),
-            queued = recovered.sessions.iter().map(SavedSession::owed_len).sum::<u64>(),
+            queued = recovered.sessions.iter().map(|session| session.owed_len()).sum::<u64>(),
             retained = recovered.retained.len(),
             untaken = recovered.untaken.len(),
             "recovered"

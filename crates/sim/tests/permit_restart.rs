@@ -72,7 +72,8 @@ fn left(identity: Identity, registry: Arc<Registry>, after_checkpoint: bool) -> 
     }
     assert!(machine.ended(link).is_none());
     let from = if after_checkpoint { machine.checkpoint() } else { 0 };
-    machine.recover(from).expect("a journal").sessions
+    let sessions = machine.recover(from).expect("a journal").sessions;
+    sessions.into_iter().map(|session| *session).collect()
 }
 
 /// The Wills that the next process publishes within a minute, and its counters.

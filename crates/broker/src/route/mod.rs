@@ -232,6 +232,11 @@ impl Router {
         self.matches_parent = matches_parent;
     }
 
+    /// Makes room for so many more filters.
+    pub(crate) fn reserve(&mut self, filters: usize) {
+        self.table.reserve(filters);
+    }
+
     /// How many wildcard shapes the whole server uses, and filters that have none.
     pub(crate) fn shape_count(&self) -> usize {
         self.interest.shapes().len() + self.interest.deep_filters() as usize

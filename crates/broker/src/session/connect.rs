@@ -67,7 +67,7 @@ impl Shard {
             return;
         }
         let resumed = self.take_over(now, client_id, connect, access.as_deref(), out);
-        let index = resumed.unwrap_or_else(|| self.new_session(client_id));
+        let index = resumed.unwrap_or_else(|| self.new_session(client_id.into()));
         self.attach(now, index, conn, connect, origin);
         self.session(index).access = access;
         self.set_expiry(index, expiry);
@@ -198,8 +198,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn new_session(&mut self, client_id: &str) -> u32 {
-        let client_id: Arc<str> = client_id.into();
+    pub(super) fn new_session(&mut self, client_id: Arc<str>) -> u32 {
         self.next_generation = self.next_generation.wrapping_add(1);
         let key = self.placement.key_of(&client_id);
         let index = self.sessions.insert(Session {

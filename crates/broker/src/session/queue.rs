@@ -209,6 +209,11 @@ impl Queue {
         self.paged.get_or_insert_default().pages.push_back(page);
     }
 
+    /// Makes room for so many messages, and no more.
+    pub(super) fn reserve(&mut self, messages: usize) {
+        self.head.reserve_exact(messages);
+    }
+
     /// A page of the session as it was before a restart, behind what was pushed.
     pub(super) fn restore_page(&mut self, page: SavedPage) {
         self.bytes += page.bytes as usize;

@@ -45,13 +45,32 @@ impl Session {
 }
 
 impl Shard {
+    /// All sessions of this shard, in order, as [`Shard::restore_session`]. Each is let go before
+    /// the next, so that there is never memory for two forms of all of them.
+    #[expect(clippy::vec_box, reason = "whoever is done with one lets go of it")]
+    pub(crate) fn restore_sessions(
+        &mut self,
+        now: Now,
+        sessions: Vec<Box<SavedSession>>,
+        out: &mut Outbox,
+    ) {
+        // With room for some more: what comes next need not move what is there.
+        let room = sessions.len() + sessions.len() / 8;
+        self.sessions.reserve(room);
+        self.by_client.reserve(room);
+        self.router.reserve(sessions.iter().map(|session| session.subscriptions.len()).sum());
+        for session in sessions {
+            self.restore_session(now, *session, out);
+        }
+    }
+
     /// A session that a process before this one had; this shard owns it, and it is new here.
     ///
     /// A connection that it had ended with that process, now. What a `$share` group must know goes
     /// out as parcels.
     pub fn restore_session(&mut self, now: Now, saved: SavedSession, out: &mut Outbox) {
         let SavedSession { client_id, version, expiry, detached, .. } = saved;
-        let index = self.new_session(&client_id);
+        let index = self.new_session(Arc::clone(&client_id));
         let ended = detached.map_or(now.moment, |(at, _)| now.moment_of(at));
         let access = saved.principal.and_then(|it| self.restored_access(&client_id, *it));
         let session = self.session(index);
@@ -74,6 +93,7 @@ impl Shard {
             self.end_restored(now, index, detached.is_none(), out);
             return;
         }
+        session.subscriptions.reserve_exact(saved.subscriptions.len());
         for packet_id in saved.received {
             session.inbound.get_or_insert_default().restore(packet_id);
         }
@@ -212,6 +232,9 @@ impl Shard {
 impl Outbound {
     /// Takes what a session was owed, in order.
     fn restore(&mut self, owed: VecDeque<SavedOwed>, pages: VecDeque<SavedPage>) {
+        let unsent = owed.iter().filter(|owed| owed.sent.is_none()).count();
+        self.queue.reserve(unsent);
+        self.inflight.reserve_exact(owed.len() - unsent);
         let mut pages = pages.into_iter().peekable();
         for owed in owed {
             while let Some(page) = pages.next_if(|page| page.first < owed.number) {

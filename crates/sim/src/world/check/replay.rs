@@ -56,7 +56,7 @@ fn compare(recovered: &Recovered, held: &[SavedSession]) -> Result<(), String> {
         return Err(format!("{} records are about what is not known", recovered.unknown));
     }
     let logged = recovered.sessions.iter().filter(|session| session.expiry > 0);
-    let logged: Vec<_> = logged.cloned().map(timeless).collect();
+    let logged: Vec<_> = logged.map(|session| timeless(SavedSession::clone(session))).collect();
     for (logged, held) in logged.iter().zip(held) {
         let held = timeless(held.clone());
         if *logged != held {
