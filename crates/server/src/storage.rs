@@ -23,6 +23,8 @@ use crate::mesh::{Mail, Mesh};
 
 /// The folder of the journal in the data directory.
 pub(crate) const JOURNAL: &str = "journal";
+/// The folder of a journal that `bitts store` has not written to its end.
+pub(crate) const UNFINISHED: &str = "journal.unfinished";
 
 /// What an acknowledgement survives.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -146,6 +148,10 @@ impl Storage {
         let Some(data_dir) = data_dir else {
             return Ok(Self { found: None, path: PathBuf::new(), durability, identity });
         };
+        let unfinished = data_dir.join(UNFINISHED);
+        if unfinished.exists() {
+            return Err(StoreError::Unfinished { place: unfinished.display().to_string() });
+        }
         let path = data_dir.join(JOURNAL);
         let disk = OsDisk::open(&path).map_err(|source| StoreError::Io {
             place: path.display().to_string(),

@@ -1,5 +1,6 @@
 //! What is done with a data directory while no server, or while a server, uses it.
 
+mod anew;
 mod backup;
 mod export;
 mod import;
@@ -108,10 +109,11 @@ pub fn repair(data_dir: &Path, to: &Path) -> Result<Holds, StoreError> {
     let Salvaged { recovered, identity, mut damages } = salvage(&mut existing(data_dir)?, now)?;
     let (rows, more) = salvaged_rows(data_dir).map_err(unusable)?;
     damages.extend(more);
-    let path = to.join(JOURNAL);
-    let disk = OsDisk::open(&path).map_err(failed(&path, "make"))?;
-    write_anew(disk, identity.unwrap_or_else(rand::random), &recovered, now)?;
-    write_rows(to, rows).map_err(unusable)?;
-    let (registry_rows, _) = check_rows(to).map_err(unusable)?;
-    Ok(Holds { registry_rows, ..Holds::of(&recovered, 0, damages) })
+    anew::anew(to, |path| {
+        let disk = OsDisk::open(path).map_err(failed(path, "make"))?;
+        write_anew(disk, identity.unwrap_or_else(rand::random), &recovered, now)?;
+        write_rows(to, rows).map_err(unusable)?;
+        let (registry_rows, _) = check_rows(to).map_err(unusable)?;
+        Ok(Holds { registry_rows, ..Holds::of(&recovered, 0, damages) })
+    })
 }

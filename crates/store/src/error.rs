@@ -47,6 +47,12 @@ pub enum StoreError {
         /// The directory.
         place: String,
     },
+    /// What a directory was to hold was not written to its end.
+    #[error("{place}: a backup, repair or import did not end here: remove it and begin again")]
+    Unfinished {
+        /// What was being written.
+        place: String,
+    },
     /// A part is not there.
     #[error("{place}: damaged: {what}")]
     Missing {
@@ -72,6 +78,7 @@ impl StoreError {
             Self::Damaged { .. }
             | Self::Format { .. }
             | Self::NotEmpty { .. }
+            | Self::Unfinished { .. }
             | Self::Missing { .. } => false,
         }
     }

@@ -9,12 +9,13 @@ use std::path::Path;
 use bitts_store::disk::OsDisk;
 use bitts_store::{StoreError, recover};
 
+use super::anew::anew;
 use super::{REGISTRY, failed};
 use crate::clock::Clock;
 use crate::storage::JOURNAL;
 
-/// How often a copy that lacks a page is begun again.
-const ATTEMPTS: usize = 5;
+/// How often a copy is tried that a checkpoint takes files from.
+const ATTEMPTS: usize = 20;
 
 /// Copies a journal and the registry into a new data directory, also while a server writes them.
 /// Says how many bytes.
@@ -27,29 +28,35 @@ const ATTEMPTS: usize = 5;
 /// segments are copied, so that what is freed meanwhile is there; a copy is read as a start would
 /// read it, and begun again where it lacks a page.
 pub fn backup(data_dir: &Path, to: &Path) -> Result<u64, StoreError> {
-    let (registry, copied) = (data_dir.join(REGISTRY), to.join(REGISTRY));
-    let (from, to) = (data_dir.join(JOURNAL), to.join(JOURNAL));
-    DirBuilder::new().recursive(true).mode(0o700).create(&to).map_err(failed(&to, "make"))?;
-    if fs::read_dir(&to).map_err(failed(&to, "list"))?.next().is_some() {
-        return Err(StoreError::NotEmpty { place: to.display().to_string() });
-    }
-    let rows = match fs::copy(&registry, &copied) {
+    anew(to, |copied| {
+        let rows = copy_registry(&data_dir.join(REGISTRY), &to.join(REGISTRY))?;
+        Ok(rows + copy_journal(&data_dir.join(JOURNAL), copied)?)
+    })
+}
+
+fn copy_registry(from: &Path, to: &Path) -> Result<u64, StoreError> {
+    match open_file(from) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-        Ok(bytes) => File::open(&copied).and_then(|file| file.sync_all()).map(|()| bytes),
-        failed => failed,
-    };
-    let rows = rows.map_err(failed(&registry, "copy"))?;
+        file => file.and_then(|file| copy_file(file, to)).map_err(failed(from, "copy")),
+    }
+}
+
+/// Copies until a copy is whole.
+fn copy_journal(from: &Path, to: &Path) -> Result<u64, StoreError> {
+    DirBuilder::new().mode(0o700).create(to).map_err(failed(to, "make"))?;
     let mut attempts = 0;
     loop {
-        let bytes = match copy(&from, &to) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && from.exists() => continue,
-            outcome => outcome.map_err(failed(&from, "copy"))?,
-        };
         attempts += 1;
-        let disk = OsDisk::open(&to).map_err(failed(&to, "open"))?;
+        let bytes = match copy(from, to) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && attempts < ATTEMPTS => {
+                continue;
+            }
+            outcome => outcome.map_err(failed(from, "copy"))?,
+        };
+        let disk = OsDisk::open(to).map_err(failed(to, "open"))?;
         match recover(disk, Clock::new().now()) {
             Err(StoreError::Missing { .. }) if attempts < ATTEMPTS => {}
-            outcome => return outcome.map(|_| bytes + rows),
+            outcome => return outcome.map(|_| bytes),
         }
     }
 }

@@ -3,22 +3,18 @@
 //! The journal is written beside its place and read back; it gets its name when everything in it is
 //! what the lines say.
 
-use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufRead};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 use bitts_aws::registry::Row;
 use bitts_store::disk::OsDisk;
 use bitts_store::{Anew, StoreError, recover};
 
+use super::anew::anew;
 use super::line::{ExportLine, FORMAT, Line, NOW};
 use super::{Holds, failed, read};
 use crate::registry::{RegistryError, write_rows};
-use crate::storage::JOURNAL;
 
-/// The journal while it is written.
-const UNFINISHED: &str = "journal.importing";
 /// Bytes of a line. A packet has 256 MiB at most, and a byte of text two in base64 or `\n`.
 const LINE_BYTES_MAX: u64 = 640 << 20;
 
@@ -49,36 +45,12 @@ pub enum ImportError {
 
 /// Writes what an export says into a data directory that is new.
 pub fn import(data_dir: &Path, from: impl BufRead) -> Result<Holds, ImportError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(data_dir)
-        .map_err(failed(data_dir, "make"))?;
-    if fs::read_dir(data_dir).map_err(failed(data_dir, "list"))?.next().is_some() {
-        return Err(StoreError::NotEmpty { place: data_dir.display().to_string() }.into());
-    }
-    let path = data_dir.join(UNFINISHED);
-    let outcome = write_journal(&path, from).and_then(|rows| {
-        let holds = Holds { registry_rows: rows.len(), ..check(&path)? };
+    anew(data_dir, |path| {
+        let rows = write_journal(path, from)?;
+        let holds = Holds { registry_rows: rows.len(), ..check(path)? };
         write_rows(data_dir, rows)?;
-        let name = data_dir.join(JOURNAL);
-        fs::rename(&path, &name).map_err(failed(&name, "rename"))?;
-        sync(data_dir)?;
         Ok(holds)
-    });
-    if outcome.is_err() {
-        // What was made is of no use, and not in the way of whoever tries again.
-        for file in ["registry.log", "registry.lock"] {
-            drop(fs::remove_file(data_dir.join(file)));
-        }
-        drop(fs::remove_dir_all(&path));
-    }
-    outcome
-}
-
-fn sync(data_dir: &Path) -> Result<(), StoreError> {
-    let synced = File::open(data_dir).and_then(|dir| dir.sync_all());
-    synced.map_err(failed(data_dir, "sync"))
+    })
 }
 
 /// What was written is read as a start would read it.

@@ -2,7 +2,11 @@
 
 use std::path::Path;
 
-use super::{Secrets, export, import};
+use bitts_broker::Now;
+use bitts_store::StoreError;
+
+use super::{Secrets, backup, export, import};
+use crate::storage::{Durability, Storage};
 
 /// A line of every kind, as an export writes them.
 const EVERY_LINE: &str = include_str!("../../tests/data/export.jsonl");
@@ -108,6 +112,38 @@ fn a_line_that_cannot_be_is_refused_with_its_number() {
         refused("{\"kind\":\"end\",\"lines\":0}\n"),
         "line 1 of the export: it is not the first line of an export"
     );
+}
+
+/// A process that was killed meanwhile leaves what no server takes for a directory of its own.
+#[test]
+fn a_journal_has_its_name_when_all_of_it_is_written() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+    import(&first, EVERY_LINE.as_bytes()).expect("imported");
+    backup(&first, &second).expect("copied");
+    assert_eq!(exported(&second, Secrets::Kept), EVERY_LINE);
+    std::fs::rename(second.join("journal"), second.join("journal.unfinished")).expect("renamed");
+    let opened = Storage::open(Some(&second), Durability::Sync, Now::default());
+    assert!(matches!(opened, Err(StoreError::Unfinished { .. })), "{opened:?}");
+    let again = backup(&first, &second).expect_err("refused");
+    assert!(matches!(again, StoreError::NotEmpty { .. }), "{again}");
+}
+
+/// Of a directory that is damaged or not there, nothing is left where the copy would be.
+#[test]
+fn what_cannot_be_copied_leaves_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (first, second) = (folder.path().join("first"), folder.path().join("second"));
+    let is_empty = || std::fs::read_dir(&second).expect("readable").next().is_none();
+    assert!(matches!(backup(&first, &second), Err(StoreError::Io { .. })));
+    assert!(is_empty());
+    import(&first, EVERY_LINE.as_bytes()).expect("imported");
+    let journal = std::fs::read_dir(first.join("journal")).expect("readable");
+    let segment = journal.map(|file| file.expect("readable").path());
+    let segment = segment.into_iter().find(|path| path.to_string_lossy().contains("journal-"));
+    std::fs::write(segment.expect("a segment"), b"BITTSJNL and no more").expect("written");
+    assert!(backup(&first, &second).is_err());
+    assert!(is_empty());
 }
 
 #[test]
