@@ -1,7 +1,7 @@
 //! `$share` groups: what was acknowledged goes to one member, whatever dies meanwhile.
 //!
-//! No session of a member ends, so that none takes a message with it [MQTT-4.8.2-5], [MQTT-4.8.2-6];
-//! members leave groups only by UNSUBSCRIBE, and the first one stays in all.
+//! No session of a member ends, so that none takes a message with it [MQTT-4.8.2-5],
+//! [MQTT-4.8.2-6]; members leave groups only by UNSUBSCRIBE, and the first one stays in all.
 
 use super::act::property;
 use super::client::{Client, Until};
