@@ -77,6 +77,7 @@ pub struct Shard {
     pub(crate) paging: Paging,
     pub(crate) connected: usize,
     pub(crate) next_generation: u32,
+    pub(crate) next_scan: u32,
     /// The position of the batch that this input fills, and what is known to be durable.
     pub(crate) lsn: Lsn,
     pub(crate) gates: Gates,
@@ -128,6 +129,7 @@ impl Shard {
             paging,
             connected: 0,
             next_generation: 0,
+            next_scan: 0,
             lsn: Lsn(1),
             gates: Gates::default(),
             will_gate: Lsn::default(),

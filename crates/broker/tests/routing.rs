@@ -298,3 +298,26 @@ proptest! {
         }
     }
 }
+
+/// Retained messages of one filter after the other; one that ends before its turn is over holds up
+/// none.
+#[test]
+fn a_filter_that_ends_does_not_hold_up_the_retained_messages_of_another() {
+    for client in 0..8 {
+        let mut net = Net::new(4);
+        net.connect(client);
+        net.connect(100);
+        for topic in ["a/1", "b/1", "c/1"] {
+            net.publish(100, topic, b"kept", QoS::One, true);
+        }
+        net.hold();
+        net.subscribe(client, SubscribeRequest { filter: "a/#", ..plain() });
+        net.subscribe(client, SubscribeRequest { filter: "b/#", ..plain() });
+        net.unsubscribe(client, "a/#");
+        net.release_live_last();
+        let topics: Vec<_> = net.take_got().into_iter().map(|got| got.topic).collect();
+        assert_eq!(topics, ["b/1"], "client {client}");
+        net.subscribe(client, SubscribeRequest { filter: "c/#", ..plain() });
+        assert_eq!(net.take_got().len(), 1, "client {client}");
+    }
+}

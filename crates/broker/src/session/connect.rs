@@ -225,6 +225,7 @@ impl Shard {
             will: None,
             inbound: None,
             outbound: None,
+            shapes: None,
             extra: None,
         }) as u32;
         self.by_client.insert(client_id, index);

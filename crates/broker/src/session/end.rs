@@ -122,6 +122,7 @@ impl Shard {
             std::mem::take(&mut extra.subacks)
         });
         drop(subacks);
+        session.let_go_of_extra();
         if let Some(outbound) = &mut session.outbound {
             outbound.connection_ended();
         }

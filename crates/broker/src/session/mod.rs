@@ -22,6 +22,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bitts_mqtt::{Packet, ProtocolVersion, SubscriptionOptions};
+use smallvec::SmallVec;
 
 use crate::input::ConnId;
 use crate::outbox::{Frame, Outbox, SessionRef};
@@ -165,28 +166,50 @@ pub(crate) struct Session {
     pub(crate) reminder: Moment,
     /// By filter.
     pub(crate) subscriptions: Vec<Subscription>,
+    /// None where no filter has a wildcard.
+    pub(crate) shapes: Option<Box<Shapes>>,
     pub(crate) will: Option<Box<SessionWill>>,
     pub(crate) inbound: Option<Box<Inbound>>,
     pub(crate) outbound: Option<Box<Outbound>>,
     pub(crate) extra: Option<Box<Extra>>,
 }
 
-/// What few sessions need.
+/// What a session needs while retained messages or answers to SUBSCRIBE are under way.
 #[derive(Debug, Default)]
 pub(crate) struct Extra {
     pub(crate) scans: Vec<Scan>,
     /// Filters whose retained messages are due when the scan under way is done.
     pub(crate) scans_waiting: VecDeque<Arc<str>>,
-    pub(crate) next_scan: u32,
     pub(crate) early_copies: Vec<EarlyCopy>,
     pub(crate) subacks: VecDeque<PendingSubAck>,
-    /// The wildcard shapes of its filters, and how many filters have each.
-    pub(crate) shapes: Vec<(Shape, u32)>,
+}
+
+/// What a session's filters with wildcards cost a router.
+#[derive(Debug, Default)]
+pub(crate) struct Shapes {
+    /// The shapes of its filters, and how many filters have each.
+    pub(crate) shaped: SmallVec<[(Shape, u32); 1]>,
     /// Its filters that are too deep for a shape.
-    pub(crate) deep_filters: usize,
+    pub(crate) deep: usize,
+}
+
+impl Extra {
+    fn is_empty(&self) -> bool {
+        self.scans.is_empty()
+            && self.scans_waiting.is_empty()
+            && self.early_copies.is_empty()
+            && self.subacks.is_empty()
+    }
 }
 
 impl Session {
+    /// Lets go of the memory for what is not under way any more.
+    pub(crate) fn let_go_of_extra(&mut self) {
+        if self.extra.as_ref().is_some_and(|extra| extra.is_empty()) {
+            self.extra = None;
+        }
+    }
+
     /// It outlives its connection.
     pub(crate) fn is_persistent(&self) -> bool {
         self.expiry > 0

@@ -30,6 +30,7 @@ type Found = (Vec<Arc<Message>>, Option<Box<str>>);
 /// An answer to a SUBSCRIBE that is not complete.
 #[derive(Debug)]
 pub(crate) struct Scan {
+    /// Of all of the shard's.
     id: u32,
     pub(crate) filter: Arc<str>,
     options: SubscriptionOptions,
@@ -97,6 +98,18 @@ impl Shard {
         }
     }
 
+    /// A filter's subscription ends, and with it its scan.
+    pub(crate) fn end_scan(&mut self, index: u32, filter: &str, out: &mut Outbox) {
+        let Some(extra) = &mut self.session(index).extra else { return };
+        let before = extra.scans.len();
+        extra.scans.retain(|scan| &*scan.filter != filter);
+        extra.scans_waiting.retain(|waiting| &**waiting != filter);
+        if extra.scans.len() < before {
+            self.next_scan(index, out);
+        }
+        self.session(index).let_go_of_extra();
+    }
+
     /// A scan is through: the next filter's turn comes in a later turn.
     fn next_scan(&mut self, index: u32, out: &mut Outbox) {
         let me = self.session_ref(index);
@@ -118,6 +131,7 @@ impl Shard {
         {
             self.begin_scan(now, index, &filter, out);
         }
+        self.session(index).let_go_of_extra();
     }
 
     fn begin_scan(&mut self, now: Now, index: u32, filter: &Arc<str>, out: &mut Outbox) {
@@ -125,16 +139,15 @@ impl Shard {
         let owner = self.placement.owner_of(filter);
         let shards = if is_wild { self.placement.all() } else { crate::ShardSet::only(owner) };
         let me = self.session_ref(index);
+        self.next_scan = self.next_scan.wrapping_add(1);
+        let id = self.next_scan;
         let session = self.session(index);
         let Ok(at) = session.find_subscription(filter) else { return };
         let Some(Subscription { options, identifier, .. }) = session.subscriptions.get(at).cloned()
         else {
             return;
         };
-        let extra = session.extra.get_or_insert_default();
-        extra.next_scan = extra.next_scan.wrapping_add(1);
-        let id = extra.next_scan;
-        extra.scans.push(Scan {
+        session.extra.get_or_insert_default().scans.push(Scan {
             id,
             filter: Arc::clone(filter),
             options,
@@ -238,6 +251,7 @@ impl Shard {
             self.next_scan(index, out);
         }
         self.continue_scans(now, index, out);
+        self.session(index).let_go_of_extra();
     }
 
     /// A retained message was delivered whose live copy may still be under way.

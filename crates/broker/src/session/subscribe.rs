@@ -64,12 +64,12 @@ impl Session {
             Cost::Exact => return,
             Cost::Shape(shape) => shape,
             Cost::Deep => {
-                let count = &mut self.extra.get_or_insert_default().deep_filters;
+                let count = &mut self.shapes.get_or_insert_default().deep;
                 *count = if more { *count + 1 } else { count.saturating_sub(1) };
                 return;
             }
         };
-        let shapes = &mut self.extra.get_or_insert_default().shapes;
+        let shapes = &mut self.shapes.get_or_insert_default().shaped;
         match shapes.iter().position(|(held, _)| *held == shape) {
             Some(at) if more => shapes[at].1 += 1,
             Some(at) if shapes[at].1 > 1 => shapes[at].1 -= 1,
@@ -260,10 +260,8 @@ impl Shard {
         if session.subscriptions.len() >= self.limits.subscriptions_per_session_max {
             return Err(ReasonCode::QuotaExceeded);
         }
-        let (shapes, deep) = session
-            .extra
-            .as_ref()
-            .map_or((&[][..], 0), |extra| (&extra.shapes, extra.deep_filters));
+        let (shapes, deep) =
+            session.shapes.as_ref().map_or((&[][..], 0), |held| (&held.shaped, held.deep));
         let (is_known, is_mine) = match shape::cost_of(inner) {
             Cost::Exact => return Ok(()),
             Cost::Shape(new) => {
@@ -335,6 +333,7 @@ impl Shard {
         {
             self.send_answer(index, &ready, out);
         }
+        self.session(index).let_go_of_extra();
     }
 
     pub(crate) fn on_unsubscribe(
@@ -385,12 +384,9 @@ impl Shard {
         let Ok(at) = session.find_subscription(filter) else { return false };
         let held = session.subscriptions.remove(at);
         session.count_shape(filter, false);
-        if let Some(extra) = &mut session.extra {
-            extra.scans.retain(|scan| &*scan.filter != filter);
-            extra.scans_waiting.retain(|waiting| &**waiting != filter);
-        }
         let (slot, client_id) = (session.slot, Arc::clone(&session.client_id));
         let persistent = session.is_persistent();
+        self.end_scan(index, filter, out);
         if bitts_mqtt::shared_filter(filter).is_some() {
             let owner: ShardId = self.placement.owner_of(filter);
             let session = self.session_ref(index);
