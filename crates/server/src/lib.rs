@@ -6,6 +6,7 @@
 mod clock;
 pub mod config;
 mod conn;
+pub mod descriptors;
 mod flush;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]

@@ -24,6 +24,7 @@ use tokio::sync::oneshot;
 use crate::clock::Clock;
 use crate::config::ServerLimits;
 use crate::conn::{Conn, Phase};
+use crate::descriptors;
 use crate::greet::Greetings;
 use crate::identify::{Again, Inquiries};
 use crate::mesh::{Inbox, Mail, Mesh};
@@ -454,7 +455,7 @@ impl Worker {
         else {
             return false;
         };
-        match listener.socket.accept() {
+        match listener.socket.accept().and_then(descriptors::admit) {
             Ok((stream, source)) => {
                 self.counters.accepted();
                 let layers = listener.tls.as_ref().map(|tls| tls.accept()).transpose();

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::thread;
 
 use bitts_server::config::{Change, Settings, Sources};
-use bitts_server::{Config, Durability, Listeners, Running, Server, TlsFiles, pki};
+use bitts_server::{Config, Durability, Listeners, Running, Server, TlsFiles, descriptors, pki};
 use clap::Args;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -52,6 +52,10 @@ fn serve(sources: &Sources, mut settings: Settings, filter: &LogFilter) -> Resul
     let no_signals = |error| Failure::Refused(format!("cannot listen for signals: {error}"));
     let runtime = Builder::new_current_thread().enable_all().build().map_err(no_signals)?;
     let mut signals = runtime.block_on(async { Signals::new() }).map_err(no_signals)?;
+    match descriptors::raise() {
+        Ok(most) => tracing::debug!(most, "descriptors"),
+        Err(error) => tracing::warn!(%error, "cannot have more descriptors"),
+    }
     if settings.needs_development_certificate() {
         let files = pki::ensure(&settings.pki_dir(), &names(&settings.config))
             .map_err(|error| Failure::Refused(error.to_string()))?;

@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use super::authenticate::Door;
 use super::guard::{Guard, Watch};
 use super::{Front, upgrade};
+use crate::descriptors;
 use crate::layers::Layers;
 use crate::metrics::Refusal;
 use crate::proxy::Preamble;
@@ -82,7 +83,7 @@ impl Listener {
                 accepted = self.socket.accept() => accepted,
                 () = stop_is_asked(&mut stopped) => return,
             };
-            match accepted {
+            match accepted.and_then(descriptors::admit) {
                 Ok((stream, source)) => {
                     let (front, tls) = (Arc::clone(&self.front), self.tls.clone());
                     let (stopped, is_proxied) = (stopped.clone(), self.is_proxied);
