@@ -52,7 +52,7 @@ def test_the_store_goes_on_where_connections_have_all_descriptors(kept):
     before = set(journal.glob("journal-*"))
     for number in range(MESSAGES):
         publisher.send(w.publish("kept/1", PAYLOAD, 1, number + 1))
-        assert publisher.read() == (w.PUBACK, 0, (number + 1).to_bytes(2))
+        assert publisher.read() == (w.PUBACK, 0, (number + 1).to_bytes(2, "big"))
     assert set(journal.glob("journal-*")) - before, "no segment was begun"
     used = len(list(pathlib.Path(f"/proc/{kept.process.pid}/fd").iterdir()))
     assert DESCRIPTORS - 32 < used < DESCRIPTORS

@@ -1,110 +1,107 @@
-"""What is acknowledged outlives the process: the server is killed while clients publish and read."""
+"""What is acknowledged outlives the process, however it ends while clients publish and read."""
 
 import collections
+import contextlib
 import os
 import pathlib
-import queue
+import random
+import re
+import shutil
 import signal
 import subprocess
-import threading
 
-import paho.mqtt.client as paho
 import pytest
-from paho.mqtt.enums import MessageState
 
+import wire as w
+from lives import Lives, client, subscriber
 from server import BINARY, wait_until
 
-KILLS = 6
+DEATHS = 2
 PUBLISHERS = 3
+DAMAGES = 60
+# Session Expiry Interval.
+FOR_EVER = b"\x11\xff\xff\xff\xff"
 
 
-class Client(paho.Client):
-    """Paho, where a message that was released stays so when an attempt to reconnect is refused: of
-    itself it publishes such a message again, and that is another one."""
-
-    def _messages_reconnect_reset_out(self):
-        states = MessageState.MQTT_MS_WAIT_FOR_PUBCOMP, MessageState.MQTT_MS_RESEND_PUBREL
-        released = [held for held in self._out_messages.values() if held.state in states]
-        super()._messages_reconnect_reset_out()
-        for held in released:
-            held.state = MessageState.MQTT_MS_RESEND_PUBREL
-
-
-class Killed:
-    """A server on one data directory and one port, over several lives."""
-
-    def __init__(self, folder):
-        self.folder = pathlib.Path(folder)
-        self.port = 0
-        self.process = None
-
-    def start(self, threads):
-        ready = self.folder / "ready.json"
-        ready.unlink(missing_ok=True)
-        with open(self.folder / "log", "ab") as log:
-            self.process = subprocess.Popen(
-                [BINARY, "serve", "--data-dir", self.folder / "data", "--mqtts", "off", "--https",
-                 "off", "--http", "off", "--mqtt", f"127.0.0.1:{self.port}",
-                 "--threads", str(threads), "--ready-file", ready],
-                cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
-        wait_until(lambda: ready.exists() or self.process.poll() is not None, "the ready file")
-        assert self.process.poll() is None, (self.folder / "log").read_text()
-        self.port = int(ready.read_text().split("127.0.0.1:")[1].split('"')[0])
-
-    def kill(self):
-        os.kill(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+@pytest.fixture(scope="session")
+def faults(tmp_path_factory):
+    """A library that makes the disk fail (faults/faults.c)."""
+    library = tmp_path_factory.mktemp("faults") / "faults.so"
+    source = pathlib.Path(__file__).parent / "faults" / "faults.c"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+    return library
 
 
 @pytest.fixture
-def killed(tmp_path):
-    server = Killed(tmp_path)
+def server(tmp_path, faults):
+    server = Lives(tmp_path, LD_PRELOAD=str(faults), FAULT=str(tmp_path / "fault"))
     server.start(2)
     yield server
     server.kill()
 
 
-def client(server, client_id, **callbacks):
-    """A client that comes back to its session by itself and resends what is not acknowledged."""
-    made = Client(paho.CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=False)
-    made.reconnect_delay_set(0.02, 0.1)
-    made.max_inflight_messages_set(10)
-    for name, callback in callbacks.items():
-        setattr(made, name, callback)
-    made.connect("127.0.0.1", server.port)
-    made.loop_start()
-    return made
+def fault(server, kind):
+    """What fails from here on: see faults.c."""
+    (server.folder / "fault").write_text(kind)
 
 
-def subscriber(server, client_id, qos):
-    """A subscriber, and the queue of what it gets."""
-    got, subscribed = queue.Queue(), threading.Event()
-    made = client(server, client_id,
-                  on_connect=lambda c, d, flags, reason, p: (
-                      None if flags.session_present else c.subscribe("t/#", qos)),
-                  on_subscribe=lambda *_: subscribed.set(),
-                  on_message=lambda c, d, message: got.put((message.topic, message.payload)))
-    assert subscribed.wait(10)
-    return made, got
+# How a process ends
+
+def killed(server):
+    server.kill()
 
 
-def test_nothing_acknowledged_is_lost_reordered_or_doubled(killed):
-    """QoS 1 at least once, QoS 2 exactly once, in order, over kills at any moment."""
-    readers = {qos: subscriber(killed, f"reader-{qos}", qos) for qos in (1, 2)}
+def killed_twice(server):
+    """The second time when it has just read what the first one left."""
+    server.kill()
+    server.start(2)
+    server.kill()
+
+
+def stopped(server):
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(20) == 0
+
+
+def failed(server, kind):
+    """A session that is new must be written, if nothing else."""
+    fault(server, kind)
+    with contextlib.suppress(ConnectionRefusedError):
+        w.Wire(server.address).send(w.connect("new", clean=False, properties=FOR_EVER))
+    assert server.process.wait(20) == 1
+    assert "nothing that waited for it was acknowledged" in (server.folder / "log").read_text()
+    fault(server, "")
+
+
+def sync_failed(server):
+    failed(server, "s")
+
+
+def write_failed(server):
+    failed(server, "w")
+
+
+ENDS = [killed, killed_twice, stopped, sync_failed, write_failed]
+
+
+@pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__)
+def test_nothing_acknowledged_is_lost_reordered_or_doubled(server, end):
+    """QoS 1 at least once, QoS 2 exactly once, in order, whatever ends the process at any moment."""
+    readers = {qos: subscriber(server, f"reader-{qos}", qos) for qos in (1, 2)}
     acked = collections.Counter()
-    writers = [client(killed, f"writer-{n}",
+    writers = [client(server, f"writer-{n}",
                       on_publish=lambda c, d, mid, *_, n=n: acked.update([n]))
                for n in range(PUBLISHERS)]
     sent = 0
-    for kill in range(KILLS):
+    for death in range(DEATHS):
         before = sum(acked.values())
         for _ in range(100):
             for number, writer in enumerate(writers):
                 writer.publish(f"t/{number}", str(sent), qos=1 + number % 2)
             sent += 1
-        wait_until(lambda: sum(acked.values()) > before + 40 * (kill + 1), "some are acknowledged")
-        killed.kill()
-        killed.start(1 + kill % 3)
+        wait_until(lambda: sum(acked.values()) > before + 60, "some are acknowledged")
+        end(server)
+        server.start(1 + death)
         # What is published while paho reconnects may overtake what it sends again.
         wait_until(lambda: sum(acked.values()) >= sent * PUBLISHERS, "all are acknowledged", 30)
     for qos, (reader, got) in readers.items():
@@ -122,21 +119,116 @@ def test_nothing_acknowledged_is_lost_reordered_or_doubled(killed):
         writer.loop_stop()
 
 
-def test_an_offline_session_is_owed_what_came_while_it_was_away(killed):
+def test_an_offline_session_is_owed_what_came_while_it_was_away(server):
     """Queued messages and their order, a retained message, a subscription: after a kill."""
-    reader, got = subscriber(killed, "away", 1)
+    reader, got = subscriber(server, "away", 1)
     reader.disconnect()
     reader.loop_stop()
-    writer = client(killed, "writer")
+    writer = client(server, "writer")
     for number in range(50):
         info = writer.publish("t/away", str(number), qos=1, retain=True)
     info.wait_for_publish(10)
     writer.loop_stop()
-    killed.kill()
-    killed.start(3)
-    reader = client(killed, "away", on_message=lambda c, d, m: got.put((m.topic, m.payload)))
+    server.kill()
+    server.start(3)
+    reader = client(server, "away", on_message=lambda c, d, m: got.put((m.topic, m.payload)))
     assert [int(got.get(timeout=10)[1]) for _ in range(50)] == list(range(50))
-    fresh, kept = subscriber(killed, "fresh", 0)
+    fresh, kept = subscriber(server, "fresh", 0)
     assert kept.get(timeout=10) == ("t/away", b"49")
     reader.loop_stop()
     fresh.loop_stop()
+
+
+def test_a_will_comes_once(server):
+    """Of who was connected when the process died, after its delay; not of who had said goodbye."""
+    watcher, got = subscriber(server, "watcher", 2)
+    for client_id in ("lost", "gone"):
+        delay = b"\x18\0\0\0\1"
+        leaver = w.Wire(server.address, client_id, clean=False, properties=FOR_EVER,
+                        will=("t/will", client_id.encode(), 2), will_properties=delay)
+        if client_id == "gone":
+            leaver.send(w.packet(w.DISCONNECT, 0, b""))
+            assert leaver.rest() == b""
+    server.kill()
+    server.start(2)
+    assert got.get(timeout=20) == ("t/will", b"lost")
+    server.kill()
+    server.start(1)
+    writer = client(server, "writer")
+    writer.publish("t/after", b"", qos=1).wait_for_publish(20)
+    assert got.get(timeout=20) == ("t/after", b"")
+    for one in (watcher, writer):
+        one.loop_stop()
+
+
+def test_a_disk_without_space_is_waited_for(server):
+    """What must be kept waits or is refused, the rest goes on, and with space so does all."""
+    watcher, got = subscriber(server, "watcher", 1)
+    other = w.Wire(server.address, "other")
+    other.send(w.subscribe("q/#", qos=0))
+    assert other.read()[0] == w.SUBACK
+    writer = client(server, "writer")
+    writer.publish("t/1", b"before", qos=1).wait_for_publish(20)
+    fault(server, "n")
+    kept = writer.publish("t/1", b"meanwhile", qos=1)
+    for number in range(20):
+        other.send(w.publish("q/1", str(number).encode()))
+        assert other.read()[0] == w.PUBLISH
+    assert other.is_alive() and server.process.poll() is None and not kept.is_published()
+    fault(server, "")
+    kept.wait_for_publish(20)
+    server.kill()
+    server.start(2)
+    assert [got.get(timeout=20)[1] for _ in range(2)] == [b"before", b"meanwhile"]
+    for one in (watcher, writer):
+        one.loop_stop()
+
+
+def damaged(random, folder):
+    """Damages a file of a journal; says how."""
+    path = random.choice(sorted(it for it in folder.iterdir() if it.stat().st_size))
+    data = bytearray(path.read_bytes())
+    at, how = random.randrange(len(data)), random.choice(["flip", "zero", "cut", "more", "remove"])
+    if how == "flip":
+        data[at] ^= 1 << random.randrange(8)
+    elif how == "zero":
+        data[at:at + 512] = bytes(len(data[at:at + 512]))
+    elif how == "cut":
+        del data[at:]
+    else:
+        data += random.randbytes(random.randrange(1, 5000))
+    path.write_bytes(data)
+    if how == "remove":
+        path.unlink()
+    return f"{how} {path.name} at {at}"
+
+
+def test_what_was_damaged_is_cut_off_or_named(server, tmp_path):
+    """Never taken for what was written: a start has all, or less and says so, or names the place."""
+    reader, _ = subscriber(server, "away", 1)
+    reader.disconnect()
+    reader.loop_stop()
+    writer = client(server, "writer")
+    for number in range(500):
+        info = writer.publish("t/away", f"{number} " + "x" * 200, qos=1)
+    info.wait_for_publish(20)
+    writer.loop_stop()
+    server.kill()
+    seed = int(os.environ.get("SEED", random.randrange(1 << 32)))
+    chance, refused, less = random.Random(seed), 0, 0
+    for trial in range(DAMAGES):
+        copy = tmp_path / "copy"
+        shutil.copytree(server.folder / "data", copy)
+        what = f"SEED={seed} {trial}: {damaged(chance, copy / 'journal')}"
+        done = subprocess.run([BINARY, "store", "export", "--data-dir", copy, "--to", "-"],
+                              capture_output=True, text=True, timeout=60)
+        if done.returncode == 0:
+            found = [int(digits) for digits in re.findall(r'"payload":"(\d+) xxx', done.stdout)]
+            assert found == list(range(len(found))), what
+            less += len(found) < 500
+        else:
+            assert done.returncode == 1 and done.stderr.count("\n") == 1, (what, done.stderr)
+            assert str(copy / "journal") in done.stderr, (what, done.stderr)
+            refused += 1
+        shutil.rmtree(copy)
+    assert refused and less < DAMAGES - refused, (seed, refused, less)

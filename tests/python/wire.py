@@ -27,14 +27,16 @@ def packet(kind, flags, body):
 
 
 def connect(client_id, version=5, clean=True, keep_alive=60, properties=b"", will=None,
-            username=None, password=None, retain=False):
+            username=None, password=None, retain=False, will_properties=b""):
     """CONNECT; `will` is (topic, payload, qos), retained if `retain`."""
     flags = 0x02 if clean else 0
     payload = binary(client_id)
     if will:
         topic, content, qos = will
         flags |= 0x04 | qos << 3 | (0x20 if retain else 0)
-        payload += (varint(0) if version == 5 else b"") + binary(topic) + binary(content)
+        if version == 5:
+            payload += varint(len(will_properties)) + will_properties
+        payload += binary(topic) + binary(content)
     for flag, given in ((0x80, username), (0x40, password)):
         if given is not None:
             flags |= flag
