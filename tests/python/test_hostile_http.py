@@ -4,6 +4,7 @@ Never HTML, never a 5xx, never a second answer; a canary's round trips go on.
 """
 
 import random
+import re
 import socket
 import time
 
@@ -205,6 +206,23 @@ def ended(connection):
         return False
     except ConnectionResetError:
         return True
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 65_536])
+def test_requests_with_bodies_follow_each_other(http, size):
+    """Pipelined in segments of any size; what looks like a head in a body is none."""
+    body = b"\r\n\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\n"
+    post = b"POST /topics/a HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+    get = b"GET /connections/nobody HTTP/1.1\r\nhost: x\r\n\r\n"
+    last = b"GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    data, received = post + get + post + post + last, b""
+    with socket.create_connection(http.address, timeout=15) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for at in range(0, len(data), size):
+            connection.sendall(data[at:at + size])
+        while more := connection.recv(65536):
+            received += more
+    assert re.findall(rb"HTTP/1.1 (\d+) ", received) == [b"200", b"404", b"200", b"200", b"200"]
 
 
 @pytest.mark.heavy

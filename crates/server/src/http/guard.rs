@@ -2,41 +2,41 @@
 //!
 //! A request whose end could be read in two ways is refused (`400`, close), so that nobody in front
 //! of us can be made to read it differently. hyper drops `Content-Length` where `Transfer-Encoding`
-//! stands too; the guard still counts it.
+//! stands too; the guard still knows of it ([`Heads`]).
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use super::heads::{Heads, Lengths};
 use super::listener::Peer;
-
-const CONTENT_LENGTH: &[u8] = b"content-length";
 
 /// What the guard and the service of one connection tell each other.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     /// A request's head came and its answer has not been made.
     in_request: AtomicBool,
-    /// Lines that began with `Content-Length` so far.
-    content_lengths: AtomicU32,
+    /// What heads say that came and are not handled.
+    heads: Mutex<VecDeque<Lengths>>,
 }
 
 impl Watch {
-    /// A head came; how many of its lines said `Content-Length`.
-    pub(super) fn begin(&self) -> u32 {
+    /// A head is handled; what it says of its body's length.
+    pub(super) fn begin(&self) -> Lengths {
         self.in_request.store(true, Ordering::Relaxed);
-        self.content_lengths.swap(0, Ordering::Relaxed)
+        let mut heads = self.heads.lock().unwrap_or_else(PoisonError::into_inner);
+        heads.pop_front().unwrap_or(Lengths::UNKNOWN)
     }
 
-    /// The answer is made, and the body it may have read is no head.
+    /// The answer is made.
     pub(super) fn end(&self) {
-        self.content_lengths.store(0, Ordering::Relaxed);
         self.in_request.store(false, Ordering::Relaxed);
     }
 }
@@ -49,14 +49,13 @@ pub(super) struct Guard<S> {
     head_timeout: Duration,
     /// When the head that was begun must be complete.
     due: Option<Pin<Box<Sleep>>>,
-    /// How much of `content-length` the current line has begun with; none where it is another line.
-    matched: Option<usize>,
+    heads: Heads,
 }
 
 impl<S> Guard<S> {
     pub(super) fn new(peer: Peer<S>, watch: Arc<Watch>, head_timeout: Duration) -> Self {
         let due = Some(Box::pin(tokio::time::sleep(head_timeout)));
-        Self { peer, watch, head_timeout, due, matched: Some(0) }
+        Self { peer, watch, head_timeout, due, heads: Heads::default() }
     }
 
     pub(super) fn into_peer(self) -> Peer<S> {
@@ -64,18 +63,11 @@ impl<S> Guard<S> {
     }
 
     fn scan(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            if *byte == b'\n' {
-                self.matched = Some(0);
-            } else if let Some(matched) = self.matched {
-                let is_same = CONTENT_LENGTH.get(matched) == Some(&byte.to_ascii_lowercase());
-                self.matched = is_same.then_some(matched + 1);
-                if is_same && matched + 1 == CONTENT_LENGTH.len() {
-                    self.watch.content_lengths.fetch_add(1, Ordering::Relaxed);
-                    self.matched = None;
-                }
-            }
-        }
+        let Self { heads, watch, .. } = self;
+        heads.scan(bytes, |lengths| {
+            let mut heads = watch.heads.lock().unwrap_or_else(PoisonError::into_inner);
+            heads.push_back(lengths);
+        });
     }
 
     /// A head that was begun has a time to be complete, a request that is answered has not.

@@ -12,6 +12,7 @@ mod control_plane;
 mod data_plane;
 mod disconnect;
 mod guard;
+mod heads;
 mod listener;
 mod throttle;
 mod upgrade;
@@ -35,6 +36,7 @@ use self::authenticate::Door;
 pub(crate) use self::control_plane::new_access_key;
 use self::disconnect::Operations;
 use self::guard::Watch;
+use self::heads::Lengths;
 use self::listener::Listener;
 pub use self::throttle::RequestRates;
 use self::throttle::Throttle;
@@ -223,7 +225,7 @@ impl Front {
     fn refuse_head(
         &self,
         request: &Request<Incoming>,
-        content_lengths: u32,
+        lengths: Lengths,
     ) -> Option<(StatusCode, &'static str)> {
         let mut encodings = request.headers().get_all(TRANSFER_ENCODING).iter();
         let is_chunked = match (encodings.next(), encodings.next()) {
@@ -231,8 +233,7 @@ impl Front {
             (Some(encoding), None) if encoding.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
             (Some(_), _) => return Some((StatusCode::BAD_REQUEST, IN_DOUBT)),
         };
-        let has_two_lengths = content_lengths > 1 || (content_lengths > 0 && is_chunked);
-        if has_two_lengths || !has_one_host(request) {
+        if lengths.are_in_doubt() || lengths.is_encoded != is_chunked || !has_one_host(request) {
             return Some((StatusCode::BAD_REQUEST, IN_DOUBT));
         }
         let headers = request.headers().iter();
