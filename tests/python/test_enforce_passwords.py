@@ -27,6 +27,7 @@ import wire as w
 from control import ACCOUNT, document
 from device import Device
 from enforced import knock, sign, unsigned
+from server import wait_until
 from ways import Way, WebSocket, upgrade
 
 SECONDS = 10.0
@@ -248,6 +249,7 @@ class Hook:
                 pass
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.socket.listen(256)
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
         self.thread.start()
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}/authorize"
@@ -586,6 +588,37 @@ def test_slow_authorizer_holds_nobody_else_up(enforced, users, hook, authorizer,
                      password="correct horse of ann")[1] == 0
     release.set()
     assert waiting.read()[2][1] == 0
+
+
+@pytest.mark.heavy
+def test_requests_of_one_address_leave_an_authorizer_to_others(enforced, hook, authorizer):
+    """An address has half of the 256 places of HTTP requests; its others wait for each other."""
+    word, release = authorizer(signingDisabled=True), threading.Event()
+    hook.lets_in()
+    says = hook.says
+
+    def slow(_):
+        assert release.wait(SECONDS)
+        return says
+
+    hook.says = slow
+    head = f"POST /topics/a HTTP/1.1\r\nhost: x\r\nx-amz-customauthorizer-name: {word}\r\n"
+    request = f"{head}content-length: 0\r\nconnection: close\r\n\r\n".encode()
+
+    def ask(source):
+        made = socket.create_connection(enforced.http, timeout=SECONDS, source_address=(source, 0))
+        made.sendall(request)
+        return made
+
+    asking = [ask("127.0.0.1") for _ in range(140)]
+    wait_until(lambda: len(hook.asked) == 128, "half of the places are taken")
+    asking.append(ask("127.0.0.2"))
+    wait_until(lambda: len(hook.asked) == 129, "another address is asked about")
+    release.set()
+    for made in asking:
+        with made:
+            assert rawhttp.parse(made.recv(65536)).status == 200
+    assert len(hook.asked) == 141
 
 
 # AWS's device SDK

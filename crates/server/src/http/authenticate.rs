@@ -83,7 +83,7 @@ impl Front {
                 }
                 (None, Some(certificate)) => Identity::Certificate(certificate_id(certificate)),
                 (None, None) => {
-                    let said = self.ask_authorizer(&registry, head, door.is_secure).await?;
+                    let said = self.ask_authorizer(&registry, head, door).await?;
                     said.map_or(Identity::Anonymous, |(identity, _)| identity)
                 }
             },
@@ -97,7 +97,7 @@ impl Front {
         &self,
         registry: &Registry,
         head: &Parts,
-        is_secure: bool,
+        door: &Door,
     ) -> Result<Option<(Identity, Asked)>, ApiError> {
         let query = head.uri.query().unwrap_or_default();
         let headers = || {
@@ -121,7 +121,10 @@ impl Front {
         let Some(name) = parts.name.or_else(by_default) else { return Ok(None) };
         let headers: serde_json::Map<_, _> =
             held.iter().map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect();
-        let asked = Asked::http(name, &parts, (headers.into(), query), is_secure);
+        let asked = Asked::http(name, &parts, (headers.into(), query), door.is_secure);
+        let Some(_place) = self.identifier.requests.enter(door.source.ip()).await else {
+            return Err(forbidden());
+        };
         let unix_ms = self.clock.now().unix_ms;
         let said = self.identifier.authorizers.ask(registry, &asked, unix_ms).await;
         said.map(|said| Some((said, asked))).ok_or_else(forbidden)

@@ -91,7 +91,7 @@ impl Front {
         let signer = signer(&registry, head, &[], (sigv4::SERVICES, unix_ms))?;
         let mut found = signer.map(|identity| (identity, None));
         if found.is_none() && door.certificate.is_none() {
-            let said = self.ask_authorizer(&registry, head, door.is_secure).await?;
+            let said = self.ask_authorizer(&registry, head, door).await?;
             found = said.map(|(identity, asked)| (identity, Some(asked)));
         }
         if let Some((identity, _)) = &found {

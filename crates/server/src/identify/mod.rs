@@ -150,6 +150,8 @@ pub(crate) struct Identifier {
     failures: Failures,
     penalties: Semaphore,
     pub(crate) authorizers: Authorizers,
+    /// Places of HTTP requests that wait for an authorizer.
+    pub(crate) requests: Shares,
 }
 
 impl Identifier {
@@ -162,6 +164,7 @@ impl Identifier {
             failures: Failures::default(),
             penalties: Semaphore::new(PENALTIES_AT_ONCE),
             authorizers: Authorizers::default(),
+            requests: Shares::new(AT_ONCE),
         }
     }
 

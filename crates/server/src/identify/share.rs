@@ -12,7 +12,7 @@ const ADDRESSES_KEPT: usize = 1_024;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Shares {
+pub(crate) struct Shares {
     places: Arc<Semaphore>,
     per_address: usize,
     addresses: Mutex<HashMap<IpAddr, Weak<Semaphore>>>,
@@ -20,7 +20,7 @@ pub(super) struct Shares {
 
 /// A place, free again when this goes.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     _place: OwnedSemaphorePermit,
     _of_address: OwnedSemaphorePermit,
 }
@@ -36,7 +36,7 @@ impl Shares {
     }
 
     /// Waits for a place, first of the address's share; in the order in which they came.
-    pub(super) async fn enter(&self, address: IpAddr) -> Option<Place> {
+    pub(crate) async fn enter(&self, address: IpAddr) -> Option<Place> {
         let of_address = self.of(address).acquire_owned().await.ok()?;
         let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
         Some(Place { _place: place, _of_address: of_address })
