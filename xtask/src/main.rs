@@ -70,6 +70,16 @@ fn ci(steps: &mut Steps) {
     let mut clippy = cargo(&root);
     clippy.args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]);
     steps.command("lints", &mut clippy, Counting::Step);
+    let mut doc = cargo(&root);
+    doc.args([
+        "doc",
+        "--workspace",
+        "--no-deps",
+        "--document-private-items",
+        "--locked",
+        "--quiet",
+    ]);
+    steps.command("docs", doc.env("RUSTDOCFLAGS", "-D warnings"), Counting::Step);
     tidy_step(steps);
     spec_step(steps);
     tools::deny(steps);

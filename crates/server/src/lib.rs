@@ -1,7 +1,7 @@
 //! The machine around the core: threads, sockets, HTTP. The only crate with a clock.
 //!
-//! [`Server::start`] runs one shard on each of some threads ([`worker`]) and the HTTP listener on a
-//! small runtime of its own ([`http`]); they talk through [`mesh`].
+//! [`Server::start`] runs one shard on each of some threads (`worker`) and the HTTP listener on a
+//! small runtime of its own (`http`); they talk through `mesh`.
 
 mod clock;
 pub mod config;

@@ -1,6 +1,6 @@
 //! The journal: numbered frames in segments, in one directory.
 //!
-//! [`Journal::open`] reads what is there and decides; [`Opened::begin`] makes a journal that can be
+//! [`Opened::read`] reads what is there and decides; [`Opened::begin`] makes a journal that can be
 //! appended to, in a segment of its own. A damaged end of the last segment is a write that was torn
 //! and is cut off; damage with good frames behind it, or a segment that is missing, is refused.
 //! Nothing on the disk changes before that is decided.

@@ -1,7 +1,7 @@
 //! What the data plane is asked over HTTP, from a request line to a validated [`Request`], and what
 //! it answers.
 //!
-//! Two steps, because permission comes before validation: [`route`] gives the operation and the
+//! Two steps, because permission comes before validation: [`route()`] gives the operation and the
 //! name in its path, [`Request::parse`] the rest. Contract `data-plane-http.md`.
 
 mod answer;

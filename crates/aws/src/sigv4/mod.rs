@@ -2,7 +2,7 @@
 //!
 //! [`Signer`] signs what our client sends, in headers or in a query. A server takes what it
 //! receives in two steps, because the key must be looked up in between: [`Presented::parse`] reads
-//! a signature without deciding anything, [`verify`] decides. Time and keys are arguments.
+//! a signature without deciding anything, [`verify()`] decides. Time and keys are arguments.
 //!
 //! Contract `data-plane-http.md` §6 and `mqtt-broker.md` §1.1.
 

@@ -3,7 +3,7 @@
 //! The core hands these out in batches with a position; a store makes them durable and says up to
 //! which position it did. They are complete facts: a record says what is true from now on, so that
 //! the last one of a name wins. Nothing else of the core reaches a disk or another node. How they
-//! are laid out in bytes is in [`encode`] and `decode`; how they become shards again is in
+//! are laid out in bytes is in `encode` and `decode`; how they become shards again is in
 //! [`crate::recover`].
 
 mod bytes;

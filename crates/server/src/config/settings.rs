@@ -38,7 +38,7 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Whether memory only was asked for.
     pub ephemeral: bool,
-    /// Who is let in; none is [`Settings::auth_by_default`].
+    /// Who is let in; none is `Settings::auth_by_default`.
     pub auth: Option<Auth>,
     /// Whether rates that nothing sets are AWS's.
     pub aws_rates: bool,

@@ -1,7 +1,7 @@
 //! Worlds that die: the real journal on a disk in memory, clients, and a process that ends at any
 //! step.
 //!
-//! A [`World`] lets one thing happen in each step, as `world` does. Now and then the process is
+//! A `World` lets one thing happen in each step, as `world` does. Now and then the process is
 //! killed, the power goes with any part of what was not synced, a sync fails, or the disk is full
 //! for a while; also in the middle of a commit or of a start. The next process recovers, clients
 //! come back, and `check` compares what they saw with what they were promised. The same seed always

@@ -1,6 +1,6 @@
 //! Random worlds: many shards, many clients, everything interleaved by a seed, and checkers.
 //!
-//! A [`World`] is a [`Machine`] and clients that keep the rules of MQTT. Each step lets one thing
+//! A `World` is a [`Machine`] and clients that keep the rules of MQTT. Each step lets one thing
 //! happen: some bytes arrive, a shard takes mail, a store finishes, a client acts, the clock jumps.
 //! In the end everything comes to rest, and the checkers of `check` compare what clients saw with
 //! what they were promised. The same seed always makes the same world.

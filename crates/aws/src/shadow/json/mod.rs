@@ -1,6 +1,6 @@
 //! JSON as a shadow keeps it: members in the order they came, numbers as they were written.
 //!
-//! A tree comes from [`read`] only, which bounds its depth, so that whatever walks through it may
+//! A tree comes from [`read()`] only, which bounds its depth, so that whatever walks through it may
 //! call itself. Names are unique within an object.
 
 mod members;
