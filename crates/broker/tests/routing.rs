@@ -321,3 +321,76 @@ fn a_filter_that_ends_does_not_hold_up_the_retained_messages_of_another() {
         assert_eq!(net.take_got().len(), 1, "client {client}");
     }
 }
+
+/// What happens while mail between shards is under way.
+#[derive(Clone, Debug)]
+enum Meeting {
+    Subscribe { client: usize, filter: &'static str },
+    Unsubscribe { client: usize, filter: &'static str },
+    Publish { topic: &'static str, is_empty: bool },
+    Arrive(usize),
+}
+
+fn meeting() -> impl Strategy<Value = Meeting> {
+    let filter = || prop::sample::select(vec!["a/#", "b/+", "c", "+/d/+", "e/#"]);
+    let topic = prop::sample::select(vec!["a/1", "a/2", "b/1", "b/2", "c", "1/d/1", "e"]);
+    prop_oneof![
+        3 => (0..3_usize, filter())
+            .prop_map(|(client, filter)| Meeting::Subscribe { client, filter }),
+        2 => (0..3_usize, filter())
+            .prop_map(|(client, filter)| Meeting::Unsubscribe { client, filter }),
+        3 => (topic, prop::bool::weighted(0.1))
+            .prop_map(|(topic, is_empty)| Meeting::Publish { topic, is_empty }),
+        4 => (1..6_usize).prop_map(Meeting::Arrive),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    /// Whatever meets what: in the end who is subscribed has what is retained, and nothing older
+    /// behind it.
+    #[test]
+    fn who_is_subscribed_has_what_is_retained(
+        meetings in prop::collection::vec(meeting(), 1..60)
+    ) {
+        let mut net = Net::new(4);
+        (0..3).for_each(|client| net.connect(client));
+        net.connect(100);
+        net.hold();
+        let (mut held, mut ended) = (BTreeSet::new(), BTreeSet::new());
+        let mut retained = BTreeMap::new();
+        for (number, meeting) in meetings.into_iter().enumerate() {
+            match meeting {
+                // What was under way for a subscription that ended is not for the next one.
+                Meeting::Subscribe { client, filter } if ended.contains(&(client, filter)) => {}
+                Meeting::Subscribe { client, filter } => {
+                    net.subscribe(client, SubscribeRequest { filter, ..plain() });
+                    held.insert((client, filter));
+                }
+                Meeting::Unsubscribe { client, filter } => {
+                    net.unsubscribe(client, filter);
+                    held.remove(&(client, filter));
+                    ended.insert((client, filter));
+                }
+                Meeting::Publish { topic, is_empty } => {
+                    let text = if is_empty { String::new() } else { number.to_string() };
+                    net.publish(100, topic, text.as_bytes(), QoS::One, true);
+                    retained.insert(topic, text.into_bytes());
+                }
+                Meeting::Arrive(mails) => net.let_arrive(mails),
+            }
+        }
+        net.release();
+        let got = net.take_in_order();
+        for (client, filter) in held {
+            for (topic, payload) in retained.iter().filter(|(_, payload)| !payload.is_empty()) {
+                if bitts_mqtt::matches(filter, topic) {
+                    let mut its = got.iter().filter(|got| got.client == client);
+                    let last = its.rfind(|got| got.topic == *topic).map(|got| &got.payload);
+                    prop_assert_eq!(last, Some(payload), "{} on {} to {}", topic, filter, client);
+                }
+            }
+        }
+    }
+}

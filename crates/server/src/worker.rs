@@ -312,13 +312,11 @@ impl Worker {
 
     fn take_mail(&mut self) {
         let mut mails = std::mem::take(&mut self.mails);
-        mails.append(&mut self.own_mails);
-        for mail in mails.drain(..) {
-            self.on_mail(mail);
-        }
         if let Some(inbox) = self.mesh.inbox(self.id) {
             inbox.take(&mut mails);
         }
+        // Its own comes behind what was there before it.
+        mails.append(&mut self.own_mails);
         for mail in mails.drain(..) {
             self.on_mail(mail);
             self.flush_if_large();

@@ -89,10 +89,10 @@ impl Shard {
 
     /// Asks for the retained messages of a subscription that exists, when those of other filters
     /// are through.
-    pub(crate) fn start_scan(&mut self, now: Now, index: u32, filter: &Arc<str>, out: &mut Outbox) {
+    pub(crate) fn start_scan(&mut self, index: u32, filter: &Arc<str>, out: &mut Outbox) {
         let extra = self.session(index).extra.get_or_insert_default();
         if extra.scans.is_empty() && extra.scans_waiting.is_empty() {
-            self.begin_scan(now, index, filter, out);
+            self.begin_scan(index, filter, out);
         } else if !extra.scans_waiting.iter().any(|waiting| Arc::ptr_eq(waiting, filter)) {
             extra.scans_waiting.push_back(Arc::clone(filter));
         }
@@ -123,18 +123,18 @@ impl Shard {
     }
 
     /// The turn of the next filter that is still subscribed to.
-    pub(crate) fn on_next_scan(&mut self, now: Now, session: SessionRef, out: &mut Outbox) {
+    pub(crate) fn on_next_scan(&mut self, session: SessionRef, out: &mut Outbox) {
         let Some(index) = self.resolve(session) else { return };
         while let Some(extra) = self.session(index).extra.as_mut()
             && extra.scans.is_empty()
             && let Some(filter) = extra.scans_waiting.pop_front()
         {
-            self.begin_scan(now, index, &filter, out);
+            self.begin_scan(index, &filter, out);
         }
         self.session(index).let_go_of_extra();
     }
 
-    fn begin_scan(&mut self, now: Now, index: u32, filter: &Arc<str>, out: &mut Outbox) {
+    fn begin_scan(&mut self, index: u32, filter: &Arc<str>, out: &mut Outbox) {
         let is_wild = filter.contains(['+', '#']);
         let owner = self.placement.owner_of(filter);
         let shards = if is_wild { self.placement.all() } else { crate::ShardSet::only(owner) };
@@ -157,29 +157,11 @@ impl Shard {
             kept: Vec::new(),
             live: Vec::new(),
         });
+        // Mail also to this shard itself: what is to be retained and acknowledged may be in its
+        // inbox.
         for shard in shards.iter() {
-            self.ask_for_retained(now, shard, me, id, filter, None, out);
-        }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the fields of one parcel")]
-    fn ask_for_retained(
-        &mut self,
-        now: Now,
-        shard: ShardId,
-        session: SessionRef,
-        scan: u32,
-        filter: &Arc<str>,
-        after: Option<Box<str>>,
-        out: &mut Outbox,
-    ) {
-        let filter = Arc::clone(filter);
-        let first = after.is_none();
-        let wanted = Parcel::RetainedWanted { session, scan, filter, after };
-        if first {
-            self.tell(now, shard, wanted, out);
-        } else {
-            out.parcels.push((shard, wanted));
+            let (session, filter, after) = (me, Arc::clone(filter), None);
+            out.parcels.push((shard, Parcel::RetainedWanted { session, scan: id, filter, after }));
         }
     }
 
@@ -284,14 +266,12 @@ impl Shard {
             self.on_retained_found(now, from, me, scan, found, out);
             return;
         }
-        let mut next = Vec::new();
-        for scan in &mut extra.scans {
-            for (shard, after) in scan.paused.drain(..) {
-                next.push((shard, scan.id, Arc::clone(&scan.filter), after));
+        for held in &mut extra.scans {
+            for (shard, after) in held.paused.drain(..) {
+                let (scan, filter, after) = (held.id, Arc::clone(&held.filter), Some(after));
+                out.parcels
+                    .push((shard, Parcel::RetainedWanted { session: me, scan, filter, after }));
             }
-        }
-        for (shard, id, filter, after) in next {
-            self.ask_for_retained(now, shard, me, id, &filter, Some(after), out);
         }
     }
 }

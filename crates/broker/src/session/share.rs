@@ -46,7 +46,7 @@ impl Shard {
             Parcel::RetainedFound { session, scan, messages, next } => {
                 self.on_retained_found(now, from, session, scan, (messages, next), out);
             }
-            Parcel::NextScan { session } => self.on_next_scan(now, session, out),
+            Parcel::NextScan { session } => self.on_next_scan(session, out),
             Parcel::Join { group, member, packet_id } => {
                 let session = member.session;
                 let accepted = self.on_join(now, &group, member, out);

@@ -136,7 +136,7 @@ impl Shard {
         let answer = PendingSubAck { is_unsubscribe, packet_id, codes, waiting, gate };
         self.answer_in_order(index, answer, out);
         for one in granted.iter().filter(|one| one.scan) {
-            self.start_scan(now, index, &one.filter, out);
+            self.start_scan(index, &one.filter, out);
         }
         let filters: Vec<&str> = granted.iter().map(|one| &*one.filter).collect();
         self.announce_subscriptions(now, index, true, &filters, out);

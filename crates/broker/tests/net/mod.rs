@@ -67,6 +67,19 @@ impl Net {
         self.is_held = true;
     }
 
+    /// So much of it arrives, in order.
+    pub(crate) fn let_arrive(&mut self, mails: usize) {
+        (0..mails).for_each(|_| self.deliver_next());
+    }
+
+    /// All of it arrives, in order.
+    pub(crate) fn release(&mut self) {
+        self.is_held = false;
+        while !self.mail.is_empty() {
+            self.deliver_next();
+        }
+    }
+
     /// It arrives: what is to be retained first, live messages last.
     pub(crate) fn release_live_last(&mut self) {
         self.is_held = false;
@@ -135,6 +148,11 @@ impl Net {
         let conn = conn_of(client);
         let loss = bitts_broker::Loss::Broken;
         self.turn(self.owner(client), Input::Lost { conn, loss });
+    }
+
+    /// What clients got since the last call, in order.
+    pub(crate) fn take_in_order(&mut self) -> Vec<Got> {
+        std::mem::take(&mut self.got)
     }
 
     /// What clients got since the last call, sorted.
