@@ -149,13 +149,15 @@ def test_a_will_comes_once(server):
         if client_id == "gone":
             leaver.send(w.packet(w.DISCONNECT, 0, b""))
             assert leaver.rest() == b""
+    writer = client(server, "writer")
+    writer.publish("t/before", b"", qos=2).wait_for_publish(20)
+    assert got.get(timeout=20) == ("t/before", b"")
     server.kill()
     server.start(2)
     assert got.get(timeout=20) == ("t/will", b"lost")
     server.kill()
     server.start(1)
-    writer = client(server, "writer")
-    writer.publish("t/after", b"", qos=1).wait_for_publish(20)
+    writer.publish("t/after", b"", qos=2).wait_for_publish(20)
     assert got.get(timeout=20) == ("t/after", b"")
     for one in (watcher, writer):
         one.loop_stop()

@@ -1,9 +1,9 @@
 //! AWS IoT policies: who may do what.
 //!
-//! A [`Policy`] is compiled once from its document; [`decide()`] answers a [`Request`] from policies,
-//! without IO, a clock or an allocation. What can be wrong with a document is found when it is
-//! compiled, with its place; a decision has no errors. [`explain()`] says why. Which policies bind a
-//! principal is the caller's to collect ([`Authority`]).
+//! A [`Policy`] is compiled once from its document; [`decide()`] answers a [`Request`] from
+//! policies, without IO, a clock or an allocation. What can be wrong with a document is found when
+//! it is compiled, with its place; a decision has no errors. [`explain()`] says why. Which policies
+//! bind a principal is the caller's to collect ([`Authority`]).
 //!
 //! An explicit Deny wins, then an Allow, else the answer is no. Variables are substituted by value
 //! into patterns whose structure is fixed, so a client id, a thing's name or a certificate's name
