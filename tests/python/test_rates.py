@@ -42,6 +42,18 @@ def test_throttling_is_typed_and_says_when(fresh_server):
         iot.get_connection(clientId="nobody")
 
 
+def test_one_operation_of_the_control_plane_throttles(fresh_server):
+    """As AWS's control plane does it: 400."""
+    plane = control_plane(fresh_server.endpoint, retries={"total_max_attempts": 1})
+    http = Http(fresh_server.http)
+    assert http.post("/bitts/v1/throttle?calls=1&operation=CreateThing", b"").status == 200
+    plane.list_things()
+    with pytest.raises(plane.exceptions.ThrottlingException) as refused:
+        plane.create_thing(thingName="lamp")
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    plane.create_thing(thingName="lamp")
+
+
 @pytest.mark.parametrize("query", ["calls=x", "calls=1&operation=Nothing", "call=1"])
 def test_what_is_not_understood_is_refused(fresh_server, query):
     assert Http(fresh_server.http).post(f"/bitts/v1/throttle?{query}", b"").status == 400

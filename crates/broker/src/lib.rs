@@ -40,7 +40,7 @@ pub use message::{Message, NewMessage};
 pub use needs::{Need, NeededAction};
 pub use outbox::{Close, Frame, Member, Outbox, Page, Parcel, SessionRef};
 pub use profile::Profile;
-pub use rates::{AccountRate, AccountRates, Bucket, Rates};
+pub use rates::{AccountRate, AccountRates, Bucket, Rates, Window};
 pub use reason::{Cause, Dropped, Stats, Violation};
 pub use record::{Lsn, PageId};
 pub use reserved::{Asker, ShadowRequest};

@@ -178,8 +178,7 @@ pub enum AccountRate {
 /// What all shards did in the second under way.
 #[derive(Debug, Default)]
 pub struct AccountRates {
-    /// The second in the upper half, what was used of it in the lower.
-    windows: [AtomicU64; 5],
+    windows: [Window; 5],
 }
 
 impl AccountRates {
@@ -196,16 +195,28 @@ impl AccountRates {
         per_second: u32,
         count: u32,
     ) -> bool {
-        let Some(window) = self.windows.get(which as usize).filter(|_| per_second > 0) else {
+        let window = self.windows.get(which as usize);
+        window.is_none_or(|window| window.take(now, per_second, count))
+    }
+}
+
+/// What was used of the second under way: that one in the upper half, how much in the lower.
+#[derive(Debug, Default)]
+pub struct Window(AtomicU64);
+
+impl Window {
+    /// Counts `count` uses if they fit, all or none; 0 for `per_second` is no limit.
+    pub fn take(&self, now: Moment, per_second: u32, count: u32) -> bool {
+        if per_second == 0 {
             return true;
-        };
+        }
         let second = second_of(now) << 32;
         let next = |held: u64| {
             let used = if held & !0xFFFF_FFFF == second { held & 0xFFFF_FFFF } else { 0 };
             let after = used + u64::from(count);
             (after <= u64::from(per_second)).then_some(second | after)
         };
-        window.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
     }
 }
 

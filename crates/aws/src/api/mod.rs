@@ -36,7 +36,7 @@ pub use route::{Operation, Route, RouteError, route};
 pub use shadow::{
     DeleteThingShadow, GetThingShadow, ListNamedShadowsForThing, NamedShadowPage, UpdateThingShadow,
 };
-pub use throttle_next::ThrottleNext;
+pub use throttle_next::{ThrottleNext, Throttled};
 
 pub use crate::shadow::ShadowId;
 

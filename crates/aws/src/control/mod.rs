@@ -26,7 +26,7 @@ mod thing_type;
 
 pub use error::{ControlError, ControlErrorKind};
 pub use input::Input;
-pub use operation::{Material, Operation, Route, RouteError, TEST_INVOKE, route};
+pub use operation::{Material, Operation, Route, RouteError, TEST_INVOKE, operation_name, route};
 
 use serde_json::{Map, Value};
 

@@ -384,6 +384,12 @@ fn has_form(path: &str, form: &str) -> bool {
     fits && parts.next().is_none()
 }
 
+/// The name of an operation, if there is one of this name.
+#[must_use]
+pub fn operation_name(name: &str) -> Option<&'static str> {
+    OPERATIONS.iter().map(|operation| operation.name).find(|known| *known == name)
+}
+
 /// How many operations there are.
 #[cfg(test)]
 pub(super) fn operation_count() -> usize {

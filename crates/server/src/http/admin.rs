@@ -197,10 +197,9 @@ impl Front {
         if is_well { answer } else { answer.with_status(StatusCode::SERVICE_UNAVAILABLE) }
     }
 
-    /// Makes the next requests to the data plane throttle: `calls`, and `operation` for one only.
+    /// Makes the next requests throttle: `calls`, and `operation` for one only.
     fn throttle_next(&self, query: Option<&str>) -> Result<(), ApiError> {
-        let asked = bitts_aws::api::ThrottleNext::parse(query)?;
-        self.throttle.throttle_next(asked.operation, asked.calls);
+        self.throttle.throttle_next(&bitts_aws::api::ThrottleNext::parse(query)?);
         Ok(())
     }
 

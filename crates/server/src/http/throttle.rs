@@ -2,16 +2,16 @@
 //!
 //! Rates of operations are off unless they are asked for (`data-plane-http.md` §10). For tests the
 //! next requests can be made to throttle: `POST /bitts/v1/throttle?calls=3`, with
-//! `operation=DeleteConnection` for one operation only.
+//! `operation=DeleteConnection` for one operation only, also of the control plane.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use bitts_aws::api::Operation;
+use bitts_aws::api::{Operation, ThrottleNext, Throttled};
 use bitts_aws::control::{ControlError, ControlErrorKind};
 use bitts_aws::error::{ApiError, RATE_EXCEEDED};
-use bitts_broker::Moment;
+use bitts_broker::{Moment, Window};
 
 /// Most requests a second, by operation; 0 is no limit. Default none.
 #[derive(Clone, Debug, Default)]
@@ -66,35 +66,61 @@ impl RequestRates {
 #[derive(Debug)]
 pub(super) struct Throttle {
     rates: RequestRates,
-    /// By operation: the second in the upper half, requests of it in the lower.
-    used: [AtomicU64; Operation::ALL.len()],
-    /// Requests of any operation, and of each, that a test wants throttled.
-    next: AtomicU32,
-    next_of: [AtomicU32; Operation::ALL.len()],
-    /// The second under way, and requests of it by operation of the control plane.
-    controls: Mutex<(u64, BTreeMap<&'static str, u32>)>,
+    /// By operation of the data plane.
+    operations: [Asked; Operation::ALL.len()],
+    /// By operation of the control plane, where it was asked for.
+    controls: Mutex<BTreeMap<&'static str, Asked>>,
+    /// Requests of any operation of the data plane that a test wants throttled.
+    next: Next,
+}
+
+/// How often an operation is asked for.
+#[derive(Debug, Default)]
+struct Asked {
+    used: Window,
+    next: Next,
+}
+
+/// Requests that a test wants throttled.
+#[derive(Debug, Default)]
+struct Next(AtomicU32);
+
+impl Next {
+    /// Whether the request that came is one of them.
+    fn take(&self) -> bool {
+        let one_less = |left: u32| left.checked_sub(1);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+    }
 }
 
 impl Throttle {
     pub(super) fn new(rates: RequestRates) -> Self {
-        Self {
-            rates,
-            used: Default::default(),
-            next: AtomicU32::new(0),
-            next_of: Default::default(),
-            controls: Mutex::default(),
-        }
+        let (operations, controls, next) = Default::default();
+        Self { rates, operations, controls, next }
     }
 
     /// Throttles the next requests.
-    pub(super) fn throttle_next(&self, operation: Option<Operation>, calls: u32) {
-        let next = operation.and_then(|operation| self.next_of.get(operation as usize));
-        next.unwrap_or(&self.next).store(calls, Ordering::Relaxed);
+    pub(super) fn throttle_next(&self, asked: &ThrottleNext) {
+        let calls = asked.calls;
+        match asked.operation {
+            None => self.next.0.store(calls, Ordering::Relaxed),
+            Some(Throttled::Data(operation)) => {
+                if let Some(asked) = self.operations.get(operation as usize) {
+                    asked.next.0.store(calls, Ordering::Relaxed);
+                }
+            }
+            Some(Throttled::Control(name)) => {
+                self.with_control(name, |asked| asked.next.0.store(calls, Ordering::Relaxed));
+            }
+        }
     }
 
     /// Counts a request, or refuses it.
     pub(super) fn check(&self, operation: Operation, now: Moment) -> Result<(), ApiError> {
-        let is_in_time = !self.is_wanted(operation) && self.is_in_time(operation, now);
+        let per_second = self.rates.of(operation);
+        let is_in_time = self.operations.get(operation as usize).is_none_or(|asked| {
+            !asked.next.take() && !self.next.take() && asked.used.take(now, per_second, 1)
+        });
         is_in_time.then_some(()).ok_or_else(ApiError::rate_exceeded)
     }
 
@@ -104,41 +130,17 @@ impl Throttle {
         operation: &'static str,
         now: Moment,
     ) -> Result<(), ControlError> {
-        let (per_second, second) = (self.rates.control_plane, now.0 / 1_000);
-        if per_second == 0 {
-            return Ok(());
-        }
+        let per_second = self.rates.control_plane;
+        let is_in_time = self.with_control(operation, |asked| {
+            !asked.next.take() && asked.used.take(now, per_second, 1)
+        });
+        let exceeded = || ControlError::new(ControlErrorKind::Throttling, RATE_EXCEEDED);
+        is_in_time.then_some(()).ok_or_else(exceeded)
+    }
+
+    fn with_control<T>(&self, operation: &'static str, then: impl FnOnce(&Asked) -> T) -> T {
         let mut controls = self.controls.lock().unwrap_or_else(PoisonError::into_inner);
-        if controls.0 != second {
-            *controls = (second, BTreeMap::new());
-        }
-        let used = controls.1.entry(operation).or_default();
-        if *used >= per_second {
-            return Err(ControlError::new(ControlErrorKind::Throttling, RATE_EXCEEDED));
-        }
-        *used += 1;
-        Ok(())
-    }
-
-    fn is_wanted(&self, operation: Operation) -> bool {
-        let take = |next: &AtomicU32| {
-            next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
-                .is_ok()
-        };
-        self.next_of.get(operation as usize).is_some_and(take) || take(&self.next)
-    }
-
-    fn is_in_time(&self, operation: Operation, now: Moment) -> bool {
-        let per_second = u64::from(self.rates.of(operation));
-        let used = self.used.get(operation as usize).filter(|_| per_second > 0);
-        let second = (now.0 / 1_000 + 1) << 32;
-        used.is_none_or(|used| {
-            used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| {
-                let of_second = if held & !0xFFFF_FFFF == second { held & 0xFFFF_FFFF } else { 0 };
-                (of_second < per_second).then_some(second | (of_second + 1))
-            })
-            .is_ok()
-        })
+        then(controls.entry(operation).or_default())
     }
 }
 
@@ -169,13 +171,18 @@ mod tests {
     #[test]
     fn a_test_throttles_as_many_as_it_wants() {
         let throttle = Throttle::new(RequestRates::default());
-        throttle.throttle_next(Some(Operation::DeleteConnection), 2);
+        let ask = |calls, operation| throttle.throttle_next(&ThrottleNext { calls, operation });
+        ask(2, Some(Throttled::Data(Operation::DeleteConnection)));
         let results = |operation| {
             (0..4).map(|_| throttle.check(operation, Moment(0)).is_ok()).collect::<Vec<_>>()
         };
         assert_eq!(results(Operation::GetConnection), [true; 4]);
         assert_eq!(results(Operation::DeleteConnection), [false, false, true, true]);
-        throttle.throttle_next(None, 1);
+        ask(1, None);
         assert_eq!(results(Operation::Publish), [false, true, true, true]);
+        ask(1, Some(Throttled::Control("CreateThing")));
+        let made = |name| throttle.check_control(name, Moment(0)).is_ok();
+        let made = ["ListThings", "CreateThing", "CreateThing"].map(made);
+        assert_eq!(made, [true, false, true]);
     }
 }
