@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use bitts_client::api::MessageProperties;
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 
@@ -57,6 +58,17 @@ impl Content {
         match &self.file {
             Some(path) => read_file(path),
             None => Ok(self.payload.take().unwrap_or_default().into()),
+        }
+    }
+
+    /// What MQTT 5 tells of the message, for the data plane.
+    pub(crate) fn message_properties(self) -> MessageProperties {
+        MessageProperties {
+            payload_format_indicator: self.payload_format_indicator(),
+            content_type: self.content_type,
+            response_topic: self.response_topic,
+            user_properties: self.user_properties,
+            correlation_data: self.correlation_data.map(String::into_bytes),
         }
     }
 

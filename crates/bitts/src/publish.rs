@@ -42,12 +42,8 @@ pub(crate) fn to_topic(topic: String) -> api::Publish {
         topic,
         qos: 0,
         retain: false,
-        content_type: None,
-        response_topic: None,
         message_expiry: None,
-        user_properties: Vec::new(),
-        payload_format_indicator: None,
-        correlation_data: None,
+        properties: api::MessageProperties::default(),
     }
 }
 
@@ -67,15 +63,11 @@ impl PublishCommand {
 
     async fn publish_over_http(self, payload: Bytes) -> Result<(), Failure> {
         let request = api::Publish {
-            payload_format_indicator: self.content.payload_format_indicator(),
+            topic: self.topic,
             qos: self.qos,
             retain: self.retain,
-            content_type: self.content.content_type,
-            response_topic: self.content.response_topic,
             message_expiry: self.message_expiry,
-            user_properties: self.content.user_properties,
-            correlation_data: self.content.correlation_data.map(String::into_bytes),
-            ..to_topic(self.topic)
+            properties: self.content.message_properties(),
         };
         self.endpoint.data_plane()?.publish(&request, payload).await.map_err(refused)
     }

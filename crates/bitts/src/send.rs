@@ -32,11 +32,7 @@ impl Send {
             client_id: self.client_id,
             topic: self.topic,
             confirmation: self.confirm.then_some(self.timeout),
-            payload_format_indicator: self.content.payload_format_indicator(),
-            content_type: self.content.content_type,
-            response_topic: self.content.response_topic,
-            user_properties: self.content.user_properties,
-            correlation_data: self.content.correlation_data.map(String::into_bytes),
+            properties: self.content.message_properties(),
         };
         data_plane.send_direct_message(&request, &payload).await.map_err(refused)
     }

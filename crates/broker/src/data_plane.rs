@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use bitts_aws::api::{
-    self, Answer, Connection, Publish, Request, RetainedMessage, RetainedPage, RetainedSummary,
-    SendDirectMessage, Subscription, SubscriptionPage, next_token,
+    self, Answer, Connection, MessageProperties, Publish, Request, RetainedMessage, RetainedPage,
+    RetainedSummary, SendDirectMessage, Subscription, SubscriptionPage, next_token,
 };
 use bitts_aws::error::{ApiError, ErrorKind};
 use bitts_aws::shadow::{ShadowId, ShadowOperation};
@@ -217,12 +217,7 @@ fn retained_page(max: usize, replies: Vec<Reply>) -> RetainedPage {
 }
 
 fn new_message(asked: &Publish, payload: Bytes) -> Result<NewMessage, ApiError> {
-    let properties = message_properties(
-        &asked.user_properties,
-        asked.payload_format_indicator,
-        (asked.content_type.as_deref(), asked.response_topic.as_deref()),
-        asked.correlation_data.as_deref(),
-    )?;
+    let properties = encoded(&asked.properties)?;
     Ok(NewMessage {
         topic: asked.topic.clone(),
         payload,
@@ -234,12 +229,7 @@ fn new_message(asked: &Publish, payload: Bytes) -> Result<NewMessage, ApiError> 
 }
 
 fn direct_message(asked: &SendDirectMessage, payload: Bytes) -> Result<DirectMessage, ApiError> {
-    let properties = message_properties(
-        &asked.user_properties,
-        asked.payload_format_indicator,
-        (asked.content_type.as_deref(), asked.response_topic.as_deref()),
-        asked.correlation_data.as_deref(),
-    )?;
+    let properties = encoded(&asked.properties)?;
     Ok(DirectMessage {
         client_id: asked.client_id.clone(),
         topic: asked.topic.clone(),
@@ -249,15 +239,10 @@ fn direct_message(asked: &SendDirectMessage, payload: Bytes) -> Result<DirectMes
     })
 }
 
-/// The properties of a message, encoded.
-fn message_properties(
-    user_properties: &[(String, String)],
-    payload_format_indicator: Option<bool>,
-    (content_type, response_topic): (Option<&str>, Option<&str>),
-    correlation_data: Option<&[u8]>,
-) -> Result<Vec<u8>, ApiError> {
+/// The properties of a message as MQTT has them.
+fn encoded(asked: &MessageProperties) -> Result<Vec<u8>, ApiError> {
     let mut user = UserPropertiesBuf::new();
-    for (name, value) in user_properties {
+    for (name, value) in &asked.user_properties {
         if !user.push(name, value) {
             let message = "A user property is longer than 65535 bytes";
             return Err(ApiError::new(ErrorKind::InvalidRequest, message));
@@ -265,10 +250,10 @@ fn message_properties(
     }
     let mut properties = Vec::new();
     PublishProperties {
-        payload_format_indicator,
-        content_type,
-        response_topic,
-        correlation_data,
+        payload_format_indicator: asked.payload_format_indicator,
+        content_type: asked.content_type.as_deref(),
+        response_topic: asked.response_topic.as_deref(),
+        correlation_data: asked.correlation_data.as_deref(),
         user_properties: user.as_properties(),
         ..PublishProperties::default()
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bitts_aws::sigv4::{ExpectedScope, Presented, SERVICES, SignedRequest, payload_sha256, verify};
 use bitts_client::api::{
     DeleteConnection, DeleteThingShadow, GetConnection, GetRetainedMessage, GetThingShadow,
-    Publish, SendDirectMessage, ShadowId, UpdateThingShadow,
+    MessageProperties, Publish, SendDirectMessage, ShadowId, UpdateThingShadow,
 };
 use bitts_client::credentials::Credentials;
 use bitts_client::data_plane::{
@@ -167,12 +167,8 @@ fn message(topic: &str) -> Publish {
         topic: topic.into(),
         qos: 1,
         retain: false,
-        content_type: None,
-        response_topic: None,
         message_expiry: None,
-        user_properties: Vec::new(),
-        payload_format_indicator: None,
-        correlation_data: None,
+        properties: MessageProperties::default(),
     }
 }
 
@@ -395,9 +391,12 @@ async fn requests_are_signed_where_there_are_credentials() {
         Config { credentials: Some(credentials), region: "eu-central-1".into(), ..server.config() };
     let client = DataPlane::new(config).expect("a valid configuration");
     let publish = Publish {
-        user_properties: vec![("a".into(), "ü".into())],
-        correlation_data: Some(vec![0, 1, 2]),
-        content_type: Some("text/plain; a=b c".into()),
+        properties: MessageProperties {
+            user_properties: vec![("a".into(), "ü".into())],
+            correlation_data: Some(vec![0, 1, 2]),
+            content_type: Some("text/plain; a=b c".into()),
+            ..MessageProperties::default()
+        },
         ..message("a/../b c%25")
     };
     client.publish(&publish, Bytes::from_static(b"\0on")).await.expect("accepted");
@@ -437,8 +436,11 @@ async fn a_message_is_published_as_it_is() {
     let publish = Publish {
         retain: true,
         message_expiry: Some(60),
-        response_topic: Some("r/1".into()),
-        payload_format_indicator: Some(true),
+        properties: MessageProperties {
+            response_topic: Some("r/1".into()),
+            payload_format_indicator: Some(true),
+            ..MessageProperties::default()
+        },
         ..message("a/b")
     };
     server.client().publish(&publish, Bytes::from_static(b"\xFFon")).await.expect("accepted");
@@ -584,11 +586,7 @@ async fn a_direct_message_is_sent_once() {
         client_id: "a/b".into(),
         topic: "t/1".into(),
         confirmation: Some(7),
-        content_type: None,
-        response_topic: None,
-        user_properties: Vec::new(),
-        payload_format_indicator: None,
-        correlation_data: None,
+        properties: MessageProperties::default(),
     };
     let (client, payload) = (server.client(), Bytes::from_static(b"x"));
     let error = client.send_direct_message(&message, &payload).await.expect_err("refused");

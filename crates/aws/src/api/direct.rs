@@ -3,13 +3,10 @@
 //! The payload is the body as it is and stays with the caller. Contract `data-plane-http.md` §2,
 //! §8 and §9, `delete-connection.md` §4.
 
-use super::publish::{
-    check_payload, content_type, correlation_data, invalid, message_headers,
-    payload_format_indicator, response_topic, user_properties,
-};
+use super::publish::{check_payload, invalid};
 use super::query::{Query, QueryWriter, encode, integer};
 use super::topic::{check_client_id, check_topic};
-use super::{Headers, HttpRequestParts};
+use super::{Headers, HttpRequestParts, MessageProperties};
 use crate::error::ApiError;
 
 /// Seconds to wait for a confirmation where the request names none.
@@ -28,16 +25,8 @@ pub struct SendDirectMessage {
     /// Seconds to wait for the client's PUBACK, 1 to 15; without, the message is sent at QoS 0 and
     /// nobody waits.
     pub confirmation: Option<u8>,
-    /// Content Type, at most 65,535 bytes.
-    pub content_type: Option<String>,
-    /// Response Topic, 1 to 256 bytes.
-    pub response_topic: Option<String>,
-    /// User Properties in their order, at most 8 KiB together.
-    pub user_properties: Vec<(String, String)>,
-    /// Payload Format Indicator: whether the payload is UTF-8.
-    pub payload_format_indicator: Option<bool>,
-    /// Correlation Data, at most 65,535 bytes.
-    pub correlation_data: Option<Vec<u8>>,
+    /// What MQTT 5 tells of it.
+    pub properties: MessageProperties,
 }
 
 impl SendDirectMessage {
@@ -58,11 +47,7 @@ impl SendDirectMessage {
             client_id: client_id.to_owned(),
             topic: topic.to_owned(),
             confirmation: if is_confirmed { Some(timeout(query)?) } else { None },
-            content_type: content_type(query)?,
-            response_topic: response_topic(query)?,
-            user_properties: user_properties(headers)?,
-            payload_format_indicator: payload_format_indicator(headers)?,
-            correlation_data: correlation_data(headers)?,
+            properties: MessageProperties::parse(query, headers)?,
         };
         check_payload(payload_len)?;
         Ok(sent)
@@ -72,19 +57,15 @@ impl SendDirectMessage {
     #[must_use]
     pub fn encode(&self) -> HttpRequestParts {
         let timeout = self.confirmation.filter(|seconds| *seconds != TIMEOUT_DEFAULT);
-        let query = QueryWriter::default()
-            .add("topic", Some(&self.topic))
-            .add("contentType", self.content_type.as_deref())
-            .add("responseTopic", self.response_topic.as_deref())
+        let query = QueryWriter::default().add("topic", Some(&self.topic));
+        let query = self
+            .properties
+            .add_to(query)
             .flag("confirmation", self.confirmation.is_some())
             .add("timeout", timeout.map(|seconds| seconds.to_string()).as_deref());
         let path = format!("/connections/{}/messages", encode(&self.client_id));
         HttpRequestParts {
-            headers: message_headers(
-                &self.user_properties,
-                self.payload_format_indicator,
-                self.correlation_data.as_deref(),
-            ),
+            headers: self.properties.headers(),
             ..HttpRequestParts::new("POST", path, query)
         }
     }
@@ -157,11 +138,13 @@ mod tests {
                 client_id: "c".into(),
                 topic: "a/b c".into(),
                 confirmation,
-                content_type: Some("text/plain".into()),
-                response_topic: Some("r/1".into()),
-                user_properties: vec![("n".into(), "v".into()), ("n".into(), String::new())],
-                payload_format_indicator: Some(true),
-                correlation_data: Some(vec![0, 255]),
+                properties: MessageProperties {
+                    content_type: Some("text/plain".into()),
+                    response_topic: Some("r/1".into()),
+                    user_properties: vec![("n".into(), "v".into()), ("n".into(), String::new())],
+                    payload_format_indicator: Some(true),
+                    correlation_data: Some(vec![0, 255]),
+                },
             };
             let parts = sent.encode();
             assert_eq!(parts.path, "/connections/c/messages");

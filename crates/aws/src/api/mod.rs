@@ -8,6 +8,7 @@ mod answer;
 mod connection;
 mod direct;
 mod list_connections;
+mod message_properties;
 mod page;
 mod permission;
 mod properties;
@@ -25,6 +26,7 @@ pub use connection::{
 };
 pub use direct::SendDirectMessage;
 pub use list_connections::ListConnections;
+pub use message_properties::MessageProperties;
 pub use page::next_token;
 pub use permission::Permission;
 pub use properties::USER_PROPERTIES_BYTES_MAX;
