@@ -260,6 +260,18 @@ class Hook:
         self.says = {"isAuthenticated": True, "principalId": "lamp7", "policyDocuments": [
             json.loads(document(*(statements or [ALL])))], **more}
 
+    def lets_in_later(self):
+        """It lets in when the event is set that this returns."""
+        self.lets_in()
+        says, release = self.says, threading.Event()
+
+        def slow(_):
+            assert release.wait(SECONDS)
+            return says
+
+        self.says = slow
+        return release
+
     def close(self):
         self.server.shutdown()
         self.thread.join()
@@ -569,15 +581,7 @@ def test_authorizer_is_asked_about_an_upgrade(enforced, hook, authorizer, signin
 
 def test_slow_authorizer_holds_nobody_else_up(enforced, users, hook, authorizer, name):
     """Others are let in while one waits; and it is let in when its answer comes."""
-    word, release = authorizer(signingDisabled=True), threading.Event()
-    hook.lets_in()
-    says = hook.says
-
-    def slow(_):
-        assert release.wait(SECONDS)
-        return says
-
-    hook.says = slow
+    word, release = authorizer(signingDisabled=True), hook.lets_in_later()
     waiting = w.Wire(None, stream=door().open(enforced))
     waiting.send(w.connect(name("slow"), username=username("user", word)))
     deadline = time.monotonic() + SECONDS
@@ -593,15 +597,7 @@ def test_slow_authorizer_holds_nobody_else_up(enforced, users, hook, authorizer,
 @pytest.mark.heavy
 def test_requests_of_one_address_leave_an_authorizer_to_others(enforced, hook, authorizer):
     """An address has half of the 256 places of HTTP requests; its others wait for each other."""
-    word, release = authorizer(signingDisabled=True), threading.Event()
-    hook.lets_in()
-    says = hook.says
-
-    def slow(_):
-        assert release.wait(SECONDS)
-        return says
-
-    hook.says = slow
+    word, release = authorizer(signingDisabled=True), hook.lets_in_later()
     head = f"POST /topics/a HTTP/1.1\r\nhost: x\r\nx-amz-customauthorizer-name: {word}\r\n"
     request = f"{head}content-length: 0\r\nconnection: close\r\n\r\n".encode()
 
