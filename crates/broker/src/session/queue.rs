@@ -47,8 +47,10 @@ impl Queued {
     }
 
     /// Bytes of memory that a queue holds on to with a message: a part of it where others do too.
+    /// Whoever gives it to the queue holds it too, and the entry of the log, for a moment.
     pub(super) fn memory_of(message: &Arc<Message>) -> u32 {
-        let hands = (Arc::strong_count(message) - 1).max(1);
+        let passing = 1 + usize::from(message.log.is_some());
+        let hands = Arc::strong_count(message).saturating_sub(passing).max(1);
         (size_of::<Self>() + message.bytes() / hands) as u32
     }
 
@@ -199,9 +201,15 @@ impl Queue {
         }
         let paged = self.paged.get_or_insert_with(|| {
             let tail = self.head.split_off(keep);
+            self.head.shrink_to_fit();
             Box::new(Paged { tail, ..Paged::default() })
         });
-        Some(paged.tail.drain(..count).collect())
+        let run = paged.tail.drain(..count).collect();
+        // It is memory that is short.
+        if paged.tail.capacity() > KEPT_MAX.max(4 * paged.tail.len()) {
+            paged.tail.shrink_to(2 * paged.tail.len());
+        }
+        Some(run)
     }
 
     /// What [`Queue::take_run`] took is this page.
@@ -235,5 +243,57 @@ impl Queue {
             self.head.append(&mut paged.tail);
         }
         Some(taken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message() -> Arc<Message> {
+        Arc::new(Message {
+            topic: "a".into(),
+            payload: vec![0; 100].into(),
+            properties: Box::default(),
+            qos: QoS::One,
+            retain: false,
+            publisher: crate::NameKey(0),
+            expires_at: None,
+            accepted_unix_ms: 0,
+            log: None,
+        })
+    }
+
+    /// What went to the disk leaves no room behind that nothing is in.
+    #[test]
+    fn a_queue_on_the_disk_keeps_little_memory() {
+        let mut queue = Queue::default();
+        for owed in 0..10_000 {
+            let message = message();
+            let memory = Queued::memory_of(&message);
+            let (qos, retain, identifiers, group) = (QoS::One, false, Identifiers::new(), None);
+            queue.push(Queued { owed, message, qos, retain, memory, identifiers, group });
+        }
+        let mut first = 0;
+        while let Some(run) = queue.take_run(0, 1) {
+            let (count, bytes) = (run.len() as u32, run.iter().map(|it| it.bytes() as u64).sum());
+            let last = first + u64::from(count) - 1;
+            queue.put_page(SavedPage { id: PageId(first), first, last, count, bytes });
+            first = last + 1;
+        }
+        assert_eq!((first, queue.len(), queue.memory()), (10_000, 10_000, 0));
+        let tail = queue.paged.as_ref().map_or(0, |paged| paged.tail.capacity());
+        assert!(queue.head.capacity() + tail <= 2 * KEPT_MAX);
+    }
+
+    /// One queue's whole, and each one's part where several have it.
+    #[test]
+    fn a_message_that_many_wait_for_counts_once() {
+        let message = message();
+        let alone = Queued::memory_of(&message) as usize - size_of::<Queued>();
+        assert_eq!(alone, message.bytes());
+        let others: Vec<_> = (0..4).map(|_| Arc::clone(&message)).collect();
+        let part = Queued::memory_of(&message) as usize - size_of::<Queued>();
+        assert_eq!(part, message.bytes() / others.len());
     }
 }
